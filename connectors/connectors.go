@@ -1,0 +1,209 @@
+// Package connectors is the contract between the engine and the outside: records
+// in and out, the formats they are in, and the log that makes a task's steps
+// atomic. Implementations live in the packages below; they never see operators
+// or state.
+package connectors
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/gradstream/gradstream/pipeline/batch"
+)
+
+// Header is one header of a record.
+type Header struct {
+	Key   string
+	Value []byte
+}
+
+// Record is one record of a topic. Its bytes are borrowed from whoever read it
+// and stay valid until that says otherwise.
+type Record struct {
+	Key, Value []byte
+	Headers    []Header
+	Offset     int64
+	Time       int64 // timestamp, milliseconds since 1970
+}
+
+// Decoder turns the value of a record into rows. It is used by one goroutine.
+type Decoder interface {
+	// Decode appends the rows of one record to the columns of into, whose schema
+	// is the source's, and returns how many. On an error nothing is appended:
+	// the error says what is wrong with the record, to be shown to its producer.
+	// The origin of the rows is the caller's business.
+	Decode(value []byte, into *batch.Batch) (rows int, err error)
+}
+
+// Encoder turns rows into the value of a record. It is used by one goroutine.
+type Encoder interface {
+	// Encode appends the value for rows [lo, hi) of b to dst.
+	Encode(dst []byte, b *batch.Batch, lo, hi int) ([]byte, error)
+	// PerRow reports whether a record holds exactly one row.
+	PerRow() bool
+}
+
+// Reader reads the rows of a file. It is used by one goroutine.
+type Reader interface {
+	// Read appends up to limit rows to into and returns the rows that were read
+	// but rejected. The origin's Offset of a row is its number in the file, from
+	// 0, rejected rows counted. At the end it returns io.EOF, alone. Any other
+	// error means that the file cannot be read on.
+	Read(ctx context.Context, into *batch.Batch, limit int) ([]Rejected, error)
+	// Progress returns how much of the input was read: bytes of the file on disk,
+	// and its size, 0 if unknown.
+	Progress() (done, size int64)
+	Close() error
+}
+
+// Rejected is a row or record that could not be used.
+type Rejected struct {
+	Offset int64  // offset in the partition, or row number in the file
+	Line   int64  // line in the file, from 1; 0 = does not apply
+	Raw    []byte // the original bytes; borrowed until the next read
+	Why    error
+}
+
+// RowError says which column of a record is wrong and why.
+type RowError struct {
+	Column string // "" when the record as a whole is wrong
+	Row    int    // row within the record, for formats with many; else 0
+	At     int    // byte offset within the record, from 0; -1 = does not apply
+	Why    string
+}
+
+func (e *RowError) Error() string {
+	s := e.Why
+	if e.Column != "" {
+		s = fmt.Sprintf("column %s: %s", e.Column, s)
+	}
+	if e.At >= 0 {
+		s = fmt.Sprintf("%s (at byte %d)", s, e.At)
+	}
+	return s
+}
+
+// TopicPartition names a partition of a topic.
+type TopicPartition struct {
+	Topic     string
+	Partition int32
+}
+
+func (tp TopicPartition) String() string { return fmt.Sprintf("%s[%d]", tp.Topic, tp.Partition) }
+
+// Position is the next offset to read of a partition. Relative positions are
+// resolved when the reading starts.
+type Position struct {
+	TopicPartition
+	Next int64 // >= 0, or Earliest or Latest
+}
+
+// Relative positions.
+const (
+	Earliest int64 = -2
+	Latest   int64 = -1
+)
+
+// Fetch is a run of consecutive committed records of one partition.
+type Fetch struct {
+	TopicPartition
+	Records []Record
+	Next    int64 // where to read on: past the last record and past control records behind it
+	End     int64 // last stable offset of the partition as last seen, for the lag
+}
+
+// Feed delivers the records of a task's partitions, in order within each. Back
+// pressure is by not calling Poll: a feed buffers a bounded number of bytes.
+type Feed interface {
+	// Poll returns the next run of records of any partition, at most limit
+	// records, or waits for some. The caller may keep the records.
+	Poll(ctx context.Context, limit int) (Fetch, error)
+	Close() error
+}
+
+// Output is one record to publish.
+type Output struct {
+	Topic     string
+	Partition int32
+	Record
+}
+
+// Step is what one transaction holds: outputs, one journal record, and the
+// positions reached in the inputs.
+type Step struct {
+	Outputs []Output
+	Journal []byte // the journal record
+	Meta    string // metadata to commit beside the offsets
+	Offsets []Position
+	StepNo  uint64
+	Resolve func(journal []byte) bool // reports whether a journal record read back is this step's; for unknown outcomes
+}
+
+// TaskLog is the durable side of one task: the journal, the outputs and the
+// input offsets, behind a lock that only its latest owner holds. Commit calls
+// are serial.
+type TaskLog interface {
+	// Fence takes the lock: every transaction of an earlier owner is decided when
+	// it returns. It then commits open as a journal record and returns its offset.
+	Fence(ctx context.Context, open []byte) (offset int64, err error)
+	// ReadJournal yields the committed records of the journal from the offset
+	// (or Earliest) up to and including the record at offset to.
+	ReadJournal(ctx context.Context, from, to int64, yield func(offset int64, record []byte) error) error
+	// Offsets returns the positions committed to the group for the task's
+	// partitions, waiting for open transactions to end. Partitions without one are
+	// left out.
+	Offsets(ctx context.Context) ([]Position, error)
+	// Commit makes the step durable and visible, all or nothing, sending the same
+	// bytes again after an abort. It returns the offset of the journal record.
+	// When it returns nil the step is committed. [ErrLost] means that another
+	// owner has taken the lock: the caller must stop at once and write nothing.
+	// Any other error is final for this task and explains itself.
+	Commit(ctx context.Context, s *Step) (journal int64, err error)
+	Close() error
+}
+
+// ErrLost is returned by a [TaskLog] whose lock another owner has taken.
+var ErrLost = errors.New("another worker has taken this task over")
+
+// Host is what a cluster calls when tasks come and go.
+type Host interface {
+	// Assigned is called with tasks this worker now owns. It must not block long.
+	Assigned(tasks []int)
+	// Revoked is called with tasks to give up; it returns when they are stopped:
+	// drained if lost is false, dropped at once if it is true.
+	Revoked(tasks []int, lost bool)
+}
+
+// Topic describes a topic to a cluster.
+type Topic struct {
+	Name        string
+	Partitions  int
+	Replication int // 0 = the broker's default
+	Config      map[string]string
+}
+
+// TopicInfo is what a cluster knows of a topic.
+type TopicInfo struct {
+	Topic
+	ID      [16]byte
+	Missing bool
+}
+
+// Cluster is the broker as one worker of one pipeline sees it.
+type Cluster interface {
+	// Describe identifies the cluster and returns what is known of each topic, in
+	// the order asked for.
+	Describe(ctx context.Context, topics []string) (cluster string, infos []TopicInfo, err error)
+	// Create creates topics; one that exists is an error.
+	Create(ctx context.Context, topics []Topic) error
+	// Committed returns all positions committed to the group, of any task.
+	Committed(ctx context.Context) ([]Position, error)
+	// Join makes the worker a member of the group until ctx ends, calling h.
+	Join(ctx context.Context, h Host) error
+	// Log opens the log of a task, without taking its lock.
+	Log(task int) (TaskLog, error)
+	// Feed reads the partitions from the positions on, committed records only.
+	Feed(ctx context.Context, from []Position) (Feed, error)
+	Close() error
+}

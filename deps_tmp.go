@@ -1,0 +1,27 @@
+package gradstream
+
+import (
+	_ "github.com/apache/arrow/go/v15/arrow/ipc"
+	_ "github.com/cockroachdb/datadriven"
+	_ "github.com/cockroachdb/pebble/v2"
+	_ "github.com/expr-lang/expr"
+	_ "github.com/goccy/go-yaml/parser"
+	_ "github.com/google/go-cmp/cmp"
+	_ "github.com/klauspost/compress/zstd"
+	_ "github.com/prometheus/client_golang/prometheus/promhttp"
+	_ "github.com/rogpeppe/go-internal/testscript"
+	_ "github.com/spf13/cobra"
+	_ "github.com/twmb/franz-go/pkg/kadm"
+	_ "github.com/twmb/franz-go/pkg/kfake"
+	_ "github.com/twmb/franz-go/pkg/kgo"
+	_ "github.com/twmb/franz-go/pkg/kmsg"
+	_ "github.com/twmb/franz-go/plugin/kprom"
+	_ "github.com/twmb/franz-go/plugin/kslog"
+	_ "github.com/zeebo/xxh3"
+	_ "go.uber.org/goleak"
+	_ "gonum.org/v1/gonum/floats"
+	_ "github.com/santhosh-tekuri/jsonschema/v6"
+	_ "golang.org/x/sync/errgroup"
+	_ "golang.org/x/term"
+	_ "pgregory.net/rapid"
+)

@@ -1,0 +1,127 @@
+// Package scale holds the online scalers of one numeric column as pure maths.
+// Each learns from one value at a time ([Standard.Update]) and maps a value
+// with what it has learnt ([Standard.Scale]); an operator that scales a row
+// updates first and scales then.
+//
+// The state is float64 whatever the width of the features, in exported fields,
+// so that it can be saved and loaded as it is; the zero value is a fresh
+// scaler. It is finite at all times: an Update that would not leave it so
+// changes nothing and returns false. Scale returns a finite number within
+// ±[math.MaxFloat32] for every finite input, so the result fits a float32.
+package scale
+
+import "math"
+
+// DefaultClip is the recommended bound of z-scores. A column that is almost
+// always constant (a rare flag, an outage) has z-scores of 30 and more at the
+// rare rows, and one such row would move a linear model further than thousands
+// of others; 5 standard deviations leave ordinary data untouched.
+const DefaultClip = 5.0
+
+// Standard maps a value to its z-score, the distance from the mean in standard
+// deviations. Mean and variance are kept by Welford's recurrence (Technometrics
+// 4, 1962); the variance is the population variance, M2/N. While the variance
+// is zero, that is before a second distinct value, every score is 0.
+type Standard struct {
+	N    int64   // values seen
+	Mean float64 // their mean, in the unit of the column
+	M2   float64 // sum of squared distances from the mean
+}
+
+// Update learns x. It returns false and changes nothing if x is NaN or Inf or
+// so large that the state would overflow.
+func (s *Standard) Update(x float64) bool {
+	n := s.N + 1
+	d := x - s.Mean
+	mean := s.Mean + d/float64(n)
+	m2 := s.M2 + float64(d*(x-mean))
+	if !finite(mean) || !finite(m2) {
+		return false
+	}
+	s.N, s.Mean, s.M2 = n, mean, m2
+	return true
+}
+
+// Variance is the population variance of the values seen, 0 before the first.
+func (s *Standard) Variance() float64 {
+	if s.N == 0 {
+		return 0
+	}
+	return s.M2 / float64(s.N)
+}
+
+// Scale returns the z-score of x, held to [-clip, clip]; clip 0 turns that off.
+func (s *Standard) Scale(x, clip float64) float64 {
+	sd := math.Sqrt(s.Variance())
+	if sd == 0 {
+		return 0
+	}
+	if clip == 0 {
+		clip = math.MaxFloat32
+	}
+	return hold((x-s.Mean)/sd, clip)
+}
+
+// MinMax maps the range seen so far to [0, 1]; a value outside lands outside.
+// While the range is a single point every result is 0.
+type MinMax struct {
+	N        int64   // values seen; 0: Min and Max mean nothing yet
+	Min, Max float64 // least and greatest value, in the unit of the column
+}
+
+// Update learns x. It returns false and changes nothing if x is NaN or Inf.
+func (s *MinMax) Update(x float64) bool {
+	if !finite(x) {
+		return false
+	}
+	if s.N == 0 {
+		s.Min, s.Max = x, x
+	} else {
+		s.Min, s.Max = min(s.Min, x), max(s.Max, x)
+	}
+	s.N++
+	return true
+}
+
+// Scale returns (x-Min)/(Max-Min).
+func (s *MinMax) Scale(x float64) float64 {
+	d, r := x-s.Min, s.Max-s.Min
+	if r == 0 {
+		return 0
+	}
+	if !finite(d) || !finite(r) {
+		// The range itself overflows: the ratio of the halves is the same.
+		d, r = x/2-s.Min/2, s.Max/2-s.Min/2
+	}
+	return hold(d/r, math.MaxFloat32)
+}
+
+// MaxAbs divides by the greatest absolute value seen so far, which keeps zeros
+// and signs. While only zeros were seen every result is 0.
+type MaxAbs struct {
+	N   int64   // values seen
+	Max float64 // greatest absolute value, in the unit of the column
+}
+
+// Update learns x. It returns false and changes nothing if x is NaN or Inf.
+func (s *MaxAbs) Update(x float64) bool {
+	if !finite(x) {
+		return false
+	}
+	s.Max = max(s.Max, math.Abs(x))
+	s.N++
+	return true
+}
+
+// Scale returns x/Max.
+func (s *MaxAbs) Scale(x float64) float64 {
+	if s.Max == 0 {
+		return 0
+	}
+	return hold(x/s.Max, math.MaxFloat32)
+}
+
+// finite is false for NaN and ±Inf.
+func finite(x float64) bool { return x-x == 0 }
+
+func hold(x, bound float64) float64 { return max(-bound, min(bound, x)) }
