@@ -91,7 +91,8 @@ func (s *MinMax) Scale(x float64) float64 {
 	}
 	if !finite(d) || !finite(r) {
 		// The range itself overflows: the ratio of the halves is the same.
-		d, r = x/2-s.Min/2, s.Max/2-s.Min/2
+		h := float64(s.Min / 2)
+		d, r = float64(x/2)-h, float64(s.Max/2)-h
 	}
 	return hold(d/r, math.MaxFloat32)
 }

@@ -101,7 +101,7 @@ const logTail = 18
 func (f Func) Value(score, y float64) float64 {
 	switch f.Kind {
 	case Log:
-		z := y * score
+		z := float64(y * score)
 		switch {
 		case z > logTail:
 			return Exp(-z)
@@ -123,7 +123,7 @@ func (f Func) Value(score, y float64) float64 {
 		if r <= f.Param {
 			return hold(float64(r*r) / 2)
 		}
-		return hold(f.Param * (r - f.Param/2))
+		return hold(f.Param * (r - float64(f.Param/2)))
 	case Quantile:
 		if r := y - score; r >= 0 {
 			return hold(f.Param * r)
@@ -138,7 +138,7 @@ func (f Func) Value(score, y float64) float64 {
 func (f Func) Gradient(score, y float64) float64 {
 	switch f.Kind {
 	case Log:
-		z := y * score
+		z := float64(y * score)
 		switch {
 		case z > logTail:
 			return -y * Exp(-z)
