@@ -1,0 +1,58 @@
+// Package optim holds the step rules of the linear learners as pure maths: how
+// a row's gradient moves the weights of the features that are in the row.
+//
+// # The table
+//
+// Weights and what a rule remembers about each of them lie side by side in one
+// slice, so that a feature costs one cache line: with S = [Rule.Slots] the
+// slots of index i are tab[i*S], …, tab[i*S+S-1]. Slot 0 is always the weight
+// that predicts, so any reader can score a row with [Dot] without knowing the
+// rule. A fresh table is all zeros.
+//
+//	rule       S  slots
+//	sgd        1  w
+//	sgd, L1>0  2  w, q (sum of L1 penalties received)
+//	momentum   2  w, s (velocity)
+//	nesterov   2  w, s (velocity)
+//	adagrad    2  w, G (sum of squared gradients)
+//	rmsprop    2  w, G (decayed mean of squared gradients)
+//	adam       4  w, m, v (decayed means of gradient and square), c (its steps)
+//	ftrl       3  w, z, n (sum of squared gradients)
+//
+// A row is a list of indices with as many values. Only its own indices are read
+// and written. An index may occur twice (two features hashed together): its
+// occurrences are stepped one after the other.
+//
+// # The rules
+//
+// With ℓ' the derivative of the loss with respect to the score, x the value, η
+// the rate of this step ([Schedule]), the gradient of a coordinate is
+// g = ℓ'·x + L2·w, so L2 acts on the coordinates of the row only. Then
+//
+//	sgd       w -= ηg; then with L1 the cumulative penalty of Tsuruoka, Tsujii
+//	          and Ananiadou (ACL 2009): u += L1·η once a row; a positive w
+//	          becomes max(0, w-(u+q)), a negative one min(0, w+(u-q)); q takes
+//	          up the change
+//	momentum  s = ρs + ηg; w -= s (Polyak 1964)
+//	nesterov  the same, g taken at w - ρs (Nesterov 1983): see [Rule.Score]
+//	adagrad   G += g²; w -= ηg/√(G+ε) (Duchi, Hazan, Singer 2011, diagonal)
+//	rmsprop   G = ρG + (1-ρ)g²; w -= ηg/√(G+ε) (Tieleman, Hinton 2012)
+//	adam      m = β₁m + (1-β₁)g; v = β₂v + (1-β₂)g²; w -= ηm̂/(√v̂+ε) with
+//	          m̂ = m/(1-β₁ᶜ), v̂ = v/(1-β₂ᶜ) (Kingma, Ba 2015, algorithm 1); c
+//	          counts the steps of the coordinate, because the count of all rows
+//	          would leave a rare coordinate uncorrected
+//	ftrl      n += g², z += g - σw, σ = (√n_new - √n_old)/α; w = 0 if |z| ≤ λ₁,
+//	          else -(z - sign(z)λ₁)/((β+√n)/α + λ₂) (McMahan et al. 2013,
+//	          algorithm 1), here g = ℓ'·x, λ₁ = L1 and λ₂ = L2; w is kept in
+//	          slot 0 as of the coordinate's last step
+//
+// # Numbers
+//
+// Everything is computed in the type F of the table, products rounded before
+// they are added, so no processor may fuse them and equal input gives equal
+// bits everywhere. With F = float32 the sums u and q of the L1 penalty resolve
+// single penalties up to some 10^7 steps; later ones arrive in larger lumps.
+//
+// No weight and no accumulator ever becomes NaN or Inf: a step that would do so
+// is taken back whole and reported as [ErrNonFinite].
+package optim

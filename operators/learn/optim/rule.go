@@ -1,0 +1,329 @@
+package optim
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"strings"
+)
+
+// Float is the type of a weight table: float32 in pipelines, float64 where
+// results are compared with other programs.
+type Float interface{ ~float32 | ~float64 }
+
+// Kind names a rule.
+type Kind uint8
+
+// The rules; the package comment defines them.
+const (
+	SGD Kind = iota
+	Momentum
+	Nesterov
+	AdaGrad
+	RMSProp
+	Adam
+	FTRL
+)
+
+var kindNames = [...]string{"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "ftrl"}
+
+// String is the name used in pipeline files.
+func (k Kind) String() string {
+	if int(k) < len(kindNames) {
+		return kindNames[k]
+	}
+	return fmt.Sprintf("Kind(%d)", uint8(k))
+}
+
+// Parse is the inverse of [Kind.String].
+func Parse(name string) (Kind, error) {
+	for k, n := range kindNames {
+		if n == name {
+			return Kind(k), nil
+		}
+	}
+	return 0, fmt.Errorf("optimizer %q is unknown; one of %s was expected", name, strings.Join(kindNames[:], ", "))
+}
+
+// Config holds the hyper-parameters of a rule. Start from [Defaults]; fields
+// without meaning for the rule are ignored.
+type Config struct {
+	Kind Kind
+	// Rate is η; all rules but FTRL.
+	Rate Schedule
+	// Rho is the share of the velocity (Momentum, Nesterov) or of the mean of
+	// squares (RMSProp) kept from step to step, in [0, 1).
+	Rho float64
+	// Beta1 and Beta2 are Adam's shares kept of the means of the gradient and
+	// of its square, in [0, 1).
+	Beta1, Beta2 float64
+	// Eps keeps denominators from zero (AdaGrad, RMSProp, Adam), in (0, 1].
+	Eps float64
+	// Alpha > 0 and Beta ≥ 0 are FTRL's rate and its smoothing.
+	Alpha, Beta float64
+	// L1 ≥ 0: SGD (cumulative) and FTRL; refused for the others.
+	L1 float64
+	// L2 ≥ 0: all rules.
+	L2 float64
+	// Clip > 0 holds the derivative of the loss to [-Clip, Clip] before it is
+	// multiplied by the values; 0 turns that off.
+	Clip float64
+	// GlobalCount makes Adam correct by the count of all steps instead of the
+	// coordinate's own.
+	GlobalCount bool
+}
+
+// Defaults are the recommended hyper-parameters of a rule for standardised
+// features: no L1, no L2, Clip 1e12 (a guard, not a tuning knob).
+func Defaults(k Kind) Config {
+	c := Config{Kind: k, Clip: 1e12, Eps: 1e-8}
+	switch k {
+	case SGD:
+		c.Rate = Const(0.01)
+	case Momentum, Nesterov:
+		c.Rate, c.Rho = Const(0.01), 0.9
+	case AdaGrad:
+		c.Rate = Const(0.05)
+	case RMSProp:
+		c.Rate, c.Rho = Const(0.01), 0.9
+	case Adam:
+		c.Rate, c.Beta1, c.Beta2 = Const(0.01), 0.9, 0.999
+	case FTRL:
+		c.Alpha, c.Beta = 0.1, 1
+	}
+	return c
+}
+
+// Check reports the first hyper-parameter that is out of bounds.
+func (c Config) Check() error {
+	in := func(what string, v float64, ok bool, want string) error {
+		if ok {
+			return nil
+		}
+		return fmt.Errorf("%v: %s: %v is %s", c.Kind, what, v, want)
+	}
+	share := func(what string, v float64) error {
+		return in(what, v, v >= 0 && v < 1, "outside [0, 1)")
+	}
+	penalty := func(what string, v float64) error {
+		return in(what, v, v >= 0 && v <= maxRate, "outside [0, 1e6]")
+	}
+	errs := []error{
+		penalty("l1", c.L1), penalty("l2", c.L2),
+		in("clip", c.Clip, c.Clip >= 0 && c.Clip <= math.MaxFloat64, "neither 0 nor a finite number above 0"),
+	}
+	if c.Kind != SGD && c.Kind != FTRL {
+		errs = append(errs, in("l1", c.L1, c.L1 == 0, "refused: only sgd and ftrl have an L1 penalty"))
+	}
+	if c.Kind == FTRL {
+		errs = append(errs,
+			in("alpha", c.Alpha, c.Alpha > 0 && c.Alpha <= maxRate, "outside (0, 1e6]"),
+			in("beta", c.Beta, c.Beta >= 0 && c.Beta <= maxRate, "outside [0, 1e6]"))
+	} else if err := c.Rate.check(); err != nil {
+		errs = append(errs, fmt.Errorf("%v: %w", c.Kind, err))
+	}
+	eps := in("eps", c.Eps, c.Eps >= 1e-30 && c.Eps <= 1, "outside [1e-30, 1]")
+	switch c.Kind {
+	case SGD, FTRL:
+	case Momentum, Nesterov:
+		errs = append(errs, share("rho", c.Rho))
+	case AdaGrad:
+		errs = append(errs, eps)
+	case RMSProp:
+		errs = append(errs, share("rho", c.Rho), eps)
+	case Adam:
+		errs = append(errs, share("beta1", c.Beta1), share("beta2", c.Beta2), eps)
+	default:
+		return fmt.Errorf("optimizer %v is unknown", c.Kind)
+	}
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Slots is the number of slots per weight of the rule.
+func (c Config) Slots() int {
+	switch c.Kind {
+	case SGD:
+		if c.L1 > 0 {
+			return 2
+		}
+		return 1
+	case FTRL:
+		return 3
+	case Adam:
+		return 4
+	}
+	return 2
+}
+
+// Layout names the meaning of the slots. Tables of equal layout can be
+// exchanged: a table written under one configuration may be read under another
+// exactly when their layouts are equal.
+func (c Config) Layout() string {
+	switch {
+	case c.Kind == SGD && c.L1 > 0:
+		return "w,q"
+	case c.Kind == SGD:
+		return "w"
+	case c.Kind == Momentum || c.Kind == Nesterov:
+		return "w,velocity"
+	case c.Kind == AdaGrad:
+		return "w,sumsq"
+	case c.Kind == RMSProp:
+		return "w,meansq"
+	case c.Kind == Adam:
+		return "w,m,v,count"
+	}
+	return "w,z,n"
+}
+
+// State is what a rule knows beside the table: plain data to save and load.
+type State struct {
+	// Steps counts the steps taken.
+	Steps int64
+	// Penalty is u of the cumulative L1 penalty: what a weight present in every
+	// row would have been charged so far.
+	Penalty float64
+}
+
+// ErrNonFinite is returned by [Rule.Step] for a row that would have made a
+// weight or an accumulator NaN or Inf.
+var ErrNonFinite = errors.New("the step would make a weight NaN or infinite")
+
+// Rule steps the weights of one table. It must not be used by two goroutines at
+// once. Its methods allocate nothing once a row of the greatest length was seen.
+type Rule[F Float] struct {
+	// State may be read and set between steps.
+	State State
+
+	cfg                        Config
+	slots                      int
+	l1, l2, rho, rest, eps     F
+	beta1, rest1, beta2, rest2 F
+	alpha, beta                F
+	undo                       []F   // slots of the last step's row as they were
+	last                       State // State before it
+}
+
+// New checks the configuration and returns a rule with a zero State.
+func New[F Float](c Config) (*Rule[F], error) {
+	if err := c.Check(); err != nil {
+		return nil, err
+	}
+	return &Rule[F]{
+		cfg: c, slots: c.Slots(),
+		l1: F(c.L1), l2: F(c.L2), rho: F(c.Rho), rest: F(1 - c.Rho), eps: F(c.Eps),
+		beta1: F(c.Beta1), rest1: F(1 - c.Beta1), beta2: F(c.Beta2), rest2: F(1 - c.Beta2),
+		alpha: F(c.Alpha), beta: F(c.Beta),
+	}, nil
+}
+
+// Config returns the hyper-parameters the rule was made with.
+func (r *Rule[F]) Config() Config { return r.cfg }
+
+// Slots is the number of slots per weight, the stride of the table.
+func (r *Rule[F]) Slots() int { return r.slots }
+
+// LooksAhead tells that the gradient is to be taken at [Rule.Score] and not at
+// the score that predicts; only Nesterov does.
+func (r *Rule[F]) LooksAhead() bool { return r.cfg.Kind == Nesterov }
+
+// Score is the score, without intercept, at which the rule wants the gradient:
+// [Dot], or for a rule that [Rule.LooksAhead] the same sum over w - ρs.
+func (r *Rule[F]) Score(tab []F, idx []uint32, val []F) F {
+	if !r.LooksAhead() {
+		return Dot(tab, r.slots, idx, val)
+	}
+	val = val[:len(idx)]
+	var sum F
+	for k, i := range idx {
+		t := tab[2*int(i) : 2*int(i)+2]
+		w := t[0] - F(r.rho*t[1])
+		sum += F(w * val[k])
+	}
+	return sum
+}
+
+// Dot is the sum of tab[i*stride]·value over the row, in the row's order, each
+// product rounded to F and added in F. len(val) must be at least len(idx), and
+// every index must lie in the table.
+func Dot[F Float](tab []F, stride int, idx []uint32, val []F) F {
+	val = val[:len(idx)]
+	var sum F
+	if stride == 1 {
+		for k, i := range idx {
+			sum += F(tab[i] * val[k])
+		}
+		return sum
+	}
+	for k, i := range idx {
+		sum += F(tab[int(i)*stride] * val[k])
+	}
+	return sum
+}
+
+// Step moves the weights of one row. idx and val are the row (not kept), grad
+// is the derivative of the loss with respect to the score. On ErrNonFinite
+// table and State are as they were.
+func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
+	if c := r.cfg.Clip; c > 0 {
+		grad = max(-c, min(c, grad))
+	}
+	r.last = r.State
+	r.State.Steps++
+	if n := len(idx) * r.slots; n > cap(r.undo) {
+		r.undo = make([]F, n, 2*n)
+	} else {
+		r.undo = r.undo[:n]
+	}
+	val = val[:len(idx)]
+	g, lr := F(grad), F(0)
+	if r.cfg.Kind != FTRL {
+		lr = F(r.cfg.Rate.At(r.State.Steps))
+	}
+	var done int
+	switch r.cfg.Kind {
+	case SGD:
+		if r.slots == 1 {
+			done = r.sgd(tab, idx, val, g, lr)
+		} else {
+			done = r.sgdL1(tab, idx, val, g, lr)
+		}
+	case Momentum, Nesterov:
+		done = r.momentum(tab, idx, val, g, lr)
+	case AdaGrad:
+		done = r.adagrad(tab, idx, val, g, lr)
+	case RMSProp:
+		done = r.rmsprop(tab, idx, val, g, lr)
+	case Adam:
+		done = r.adam(tab, idx, val, g, lr)
+	case FTRL:
+		done = r.ftrl(tab, idx, val, g)
+	}
+	if done < len(idx) {
+		r.undo = r.undo[:done*r.slots]
+		r.Undo(tab, idx[:done])
+		return ErrNonFinite
+	}
+	return nil
+}
+
+// Undo takes back the last Step, to the bit: table and State are as before it.
+// idx must be that step's. It serves a learner of which another part refuses
+// the row. After it, and after a failed Step, there is nothing to take back.
+func (r *Rule[F]) Undo(tab []F, idx []uint32) {
+	s := r.slots
+	if len(r.undo) != len(idx)*s {
+		panic(fmt.Sprintf("optim: undo of %d features, the last step had %d", len(idx), len(r.undo)/s))
+	}
+	// Backwards, so that of an index that occurs twice the first wins.
+	for k := len(idx) - 1; k >= 0; k-- {
+		copy(tab[int(idx[k])*s:int(idx[k])*s+s], r.undo[k*s:])
+	}
+	r.undo = r.undo[:0]
+	r.State = r.last
+}

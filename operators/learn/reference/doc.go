@@ -1,0 +1,11 @@
+// Package reference has no code of its own: its tests drive the scalers, losses
+// and step rules over public data sets, in float64 and in the order of
+// operations of other programs, and compare every metric with the numbers those
+// programs print (River 0.25, scikit-learn 1.9) or with those of the papers'
+// algorithms.
+//
+// The order per row, as River's progressive validation has it: predict with the
+// scaler as it stands; let the scaler learn the row; scale the row again; take
+// the score and the gradient anew; step. The intercept is a weight of its own,
+// stepped by plain SGD at its own rate.
+package reference
