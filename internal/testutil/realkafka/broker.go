@@ -64,6 +64,19 @@ func (p *process) run(started chan<- error) {
 	close(p.done)
 }
 
+// alive reports whether the process, nil for none, has not been seen to end.
+func (p *process) alive() bool {
+	if p == nil {
+		return false
+	}
+	select {
+	case <-p.done:
+		return false
+	default:
+		return true
+	}
+}
+
 // Addr returns the broker's address, host:port.
 func (b *Broker) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
 
@@ -84,11 +97,11 @@ func (b *Broker) logFile() string { return filepath.Join(b.dir, "log") }
 
 // launch starts the process and does not wait for it.
 func (b *Broker) launch() error {
-	if b.running() != nil {
-		return fmt.Errorf("broker %d is running", b.id)
-	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if b.proc.alive() {
+		return fmt.Errorf("broker %d is running", b.id)
+	}
 	log, err := os.OpenFile(b.logFile(), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		return err
@@ -131,16 +144,10 @@ func (b *Broker) latest() *process {
 
 // running returns the broker's process, nil if it has none that lives.
 func (b *Broker) running() *process {
-	p := b.latest()
-	if p == nil {
-		return nil
-	}
-	select {
-	case <-p.done:
-		return nil
-	default:
+	if p := b.latest(); p.alive() {
 		return p
 	}
+	return nil
 }
 
 func (b *Broker) cpu() time.Duration {
@@ -150,19 +157,14 @@ func (b *Broker) cpu() time.Duration {
 	if p == nil {
 		return used
 	}
-	if now, err := cpuTime(p.cmd.Process.Pid); err == nil {
-		select {
-		case <-p.done: // the number may be another process's by now
-		default:
-			return used + now
-		}
-	}
-	select {
-	case <-p.done:
+	now, err := cpuTime(p.cmd.Process.Pid)
+	if !p.alive() { // and the number may be another process's by now
 		return used + ended(p)
-	default:
+	}
+	if err != nil {
 		return used
 	}
+	return used + now
 }
 
 var errPortTaken = errors.New("port taken")
@@ -246,9 +248,10 @@ func (b *Broker) Stop() error {
 	if p == nil {
 		return nil
 	}
-	if err := errors.Join(p.signal(sigStop), b.Resume()); err != nil {
+	if err := p.signal(sigStop); err != nil {
 		return fmt.Errorf("stop broker %d: %w", b.id, err)
 	}
+	p.signal(sigResume) // refused where there is no pausing either
 	select {
 	case <-p.done:
 		return nil
