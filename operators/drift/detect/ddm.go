@@ -12,13 +12,14 @@ type DDMOptions struct {
 	Warning, Drift float64
 	// MinSamples is the number of inputs that must have passed before anything is judged, 1 to 1e9. Default 30.
 	MinSamples int
-	// MinErrors is the number of errors that must have been seen before anything is judged, 1 to 1e9. Default 5. Without it
-	// a clean start sets the lowest error rate and its deviation to zero, and the first error ever is a drift.
+	// MinErrors is the number of errors that must have been seen before anything is judged, 0 to 1e9. Default 30. With 0, as
+	// in the paper, a clean start sets the lowest error rate and its deviation to zero, and the next error is a drift; a
+	// lucky start does the same more mildly. On stationary streams 30 takes false alarms to a third or less.
 	MinErrors int
 }
 
 // DefaultDDM returns the defaults above.
-func DefaultDDM() DDMOptions { return DDMOptions{Warning: 2, Drift: 3, MinSamples: 30, MinErrors: 5} }
+func DefaultDDM() DDMOptions { return DDMOptions{Warning: 2, Drift: 3, MinSamples: 30, MinErrors: 30} }
 
 // DDMState is what DDM remembers.
 type DDMState struct {
@@ -51,7 +52,7 @@ func NewDDM(o DDMOptions) (*DDM, error) {
 	if err := inside("min_samples", float64(o.MinSamples), 1, 1e9); err != nil {
 		return nil, err
 	}
-	if err := inside("min_errors", float64(o.MinErrors), 1, 1e9); err != nil {
+	if err := inside("min_errors", float64(o.MinErrors), 0, 1e9); err != nil {
 		return nil, err
 	}
 	return &DDM{opt: o}, nil

@@ -75,8 +75,15 @@ func eddm(change ...func(*EDDMOptions)) *EDDM {
 	return must(NewEDDM(o))
 }
 
-func ddm() *DDM { return must(NewDDM(DefaultDDM())) }
+func ddm(change ...func(*DDMOptions)) *DDM {
+	o := DefaultDDM()
+	for _, f := range change {
+		f(&o)
+	}
+	return must(NewDDM(o))
+}
 
+func paperErrors(o *DDMOptions)          { o.MinErrors = 0 }
 func resets(o *ADWINOptions)             { o.After = Reset }
 func upOnly(o *ADWINOptions)             { o.Direction = Up }
 func zeroBaseline(o *PageHinkleyOptions) { o.Baseline, o.Direction = Zero, Up }
@@ -113,6 +120,8 @@ func TestAlarmsOfOthers(t *testing.T) {
 		{"adwin as River", "C2", adwin(resets), []int{1023}},
 		{"ddm", "B1", ddm(), []int{1084}},
 		{"ddm", "B2", ddm(), []int{2295}},
+		{"ddm of the paper", "B1", ddm(paperErrors), []int{1084}},
+		{"ddm of the paper", "B2", ddm(paperErrors), []int{2295}},
 		{"eddm as MOA", "B1", eddm(), []int{1135}},
 		{"eddm as MOA", "B2", eddm(), nil},
 		{"eddm as River", "B1", eddm(sampleSpread), []int{1070}},
@@ -130,7 +139,7 @@ func TestAlarmsOfOthers(t *testing.T) {
 			t.Errorf("%s on %s: alarms at %v, want %v", c.name, c.stream, got, c.want)
 		}
 	}
-	if got := alarms(ddm(), streams["B1"], Warning); len(got) == 0 || got[0] != 37 {
-		t.Errorf("ddm on B1: warnings at %v, want the first at 37", got)
+	if got := alarms(ddm(paperErrors), streams["B1"], Warning); len(got) == 0 || got[0] != 37 {
+		t.Errorf("ddm of the paper on B1: warnings at %v, want the first at 37", got)
 	}
 }
