@@ -200,6 +200,33 @@ func auc(p, y []float64) float64 {
 	return sum / (pos * below)
 }
 
+// coarseAUC joins the points of the curve at 10 thresholds, evenly spaced over
+// [0, 1], by straight lines.
+func coarseAUC(p, y []float64) float64 {
+	const n = 10
+	var area, lastFalse, lastTrue float64
+	for k := n - 1; k >= 0; k-- {
+		at := float64(k) / (n - 1)
+		if k == 0 {
+			at = -1e-7
+		} else if k == n-1 {
+			at = 1 + 1e-7
+		}
+		var tp, fp, pos float64
+		for i := range p {
+			pos += y[i]
+			if p[i] > at {
+				tp += y[i]
+				fp += 1 - y[i]
+			}
+		}
+		tpr, fpr := tp/pos, fp/(float64(len(p))-pos)
+		area += (fpr - lastFalse) * (tpr + lastTrue) / 2
+		lastFalse, lastTrue = fpr, tpr
+	}
+	return area
+}
+
 func sign(y float64) float64 { return 2*y - 1 }
 
 // near compares to the digits given: want is rounded to tol.
