@@ -65,6 +65,8 @@ type Store interface {
 	Open(task int) (Partition, error)
 	// Tasks lists the tasks that have a checkpoint, ascending.
 	Tasks() ([]int, error)
+	// Delete removes all that is stored of a task, which must not be open.
+	Delete(task int) error
 	Close() error
 }
 

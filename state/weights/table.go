@@ -1,0 +1,217 @@
+// Package weights is the state of learners: a table of float32 that knows which
+// of its pages were written, so that a checkpoint copies only those.
+package weights
+
+import (
+	"bytes"
+	"fmt"
+	"math"
+)
+
+// PageLen is the number of float32 in a page: 4 KiB of values. A page is a run
+// of Data, so a row lies in more than one page where the stride does not divide
+// PageLen; Touch marks all of them.
+const PageLen = 1024
+
+const pageShift = 10 // log2(PageLen)
+
+// Table is rows of stride float32. It is a state handle: bound to a partition it
+// is restored and checkpointed. One goroutine at a time.
+type Table struct {
+	// Data holds row i at Data[i*Stride() : (i+1)*Stride()]. Whoever writes to it
+	// calls Touch for the row, before or after, but before the next checkpoint.
+	Data []float32
+
+	rows   int
+	stride int
+	shift  uint8   // page of row i is i>>shift ...
+	even   bool    // ... if no row straddles pages
+	dirty  []uint8 // by page: 1 if written since the last save
+	saved  []uint8 // by page: 1 if the last save holds it
+	headed bool    // the last save holds the header
+	buf    []byte
+}
+
+// New returns a table of zeros. Stride is at least 1. A table of 0 rows is for
+// planning: it has no data and takes none.
+func New(rows, stride int) *Table {
+	if rows < 0 || stride < 1 || stride > math.MaxInt32 || rows > math.MaxInt/4/stride {
+		panic(fmt.Sprintf("weights: a table of %d rows of %d", rows, stride))
+	}
+	n := rows * stride
+	pages := (n + PageLen - 1) / PageLen
+	t := &Table{
+		Data: make([]float32, n), rows: rows, stride: stride,
+		dirty: make([]uint8, pages), saved: make([]uint8, pages),
+	}
+	if stride <= PageLen && PageLen%stride == 0 {
+		t.even = true
+		for stride<<t.shift < PageLen {
+			t.shift++
+		}
+	}
+	return t
+}
+
+// Rows returns the number of rows.
+func (t *Table) Rows() int { return t.rows }
+
+// Stride returns the number of float32 in a row.
+func (t *Table) Stride() int { return t.stride }
+
+// Row returns row i of Data.
+func (t *Table) Row(i int) []float32 {
+	return t.Data[i*t.stride : (i+1)*t.stride : (i+1)*t.stride]
+}
+
+// Touch marks rows as written. It panics on an index that lies beyond the last page.
+func (t *Table) Touch(idx []uint32) {
+	if !t.even {
+		for _, i := range idx {
+			t.touchWide(int(i))
+		}
+		return
+	}
+	dirty, shift := t.dirty, t.shift&15
+	for _, i := range idx {
+		dirty[i>>shift] = 1
+	}
+}
+
+// TouchRow marks one row as written.
+func (t *Table) TouchRow(i int) { t.touchWide(i) }
+
+// TouchAll marks every row as written.
+func (t *Table) TouchAll() {
+	for i := range t.dirty {
+		t.dirty[i] = 1
+	}
+}
+
+func (t *Table) touchWide(row int) {
+	first := row * t.stride
+	last := first + t.stride - 1
+	for p := first >> pageShift; p <= last>>pageShift; p++ {
+		t.dirty[p] = 1
+	}
+}
+
+// NonZero returns in how many rows slot 0, the weight, is not zero.
+func (t *Table) NonZero() int {
+	n := 0
+	for i := 0; i < len(t.Data); i += t.stride {
+		if t.Data[i] != 0 {
+			n++
+		}
+	}
+	return n
+}
+
+// L2 returns the Euclidean norm of slot 0 over all rows, summed in float64 in
+// ascending order of the rows.
+func (t *Table) L2() float64 {
+	sum := 0.0
+	for i := 0; i < len(t.Data); i += t.stride {
+		w := float64(t.Data[i])
+		sum += float64(w * w)
+	}
+	return math.Sqrt(sum)
+}
+
+// Changed yields the header if it was never saved, then the pages marked since
+// the last call in ascending order. A page of zeros is not stored: it yields a
+// nil value if the last save holds the page, and nothing otherwise.
+func (t *Table) Changed(yield func(key, value []byte) bool) {
+	more := true
+	if !t.headed {
+		t.headed = true
+		t.buf = t.appendHeader(t.buf[:0])
+		more = yield(headerKey, t.buf)
+	}
+	var key [4]byte
+	for p := nextMark(t.dirty, 0); p >= 0; p = nextMark(t.dirty, p+1) {
+		t.dirty[p] = 0
+		values := t.page(p)
+		was := t.saved[p] != 0
+		if allZero(values) {
+			t.saved[p] = 0
+			if was {
+				more = more && yield(appendPageKey(key[:0], p), nil)
+			}
+			continue
+		}
+		t.saved[p] = 1
+		t.buf = appendPage(t.buf[:0], p, values)
+		more = more && yield(appendPageKey(key[:0], p), t.buf)
+	}
+}
+
+// All yields the header and every page that is not all zeros.
+func (t *Table) All(yield func(key, value []byte) bool) {
+	buf := t.appendHeader(nil)
+	if !yield(headerKey, buf) {
+		return
+	}
+	var key [4]byte
+	for p := range t.dirty {
+		values := t.page(p)
+		if allZero(values) {
+			continue
+		}
+		buf = appendPage(buf[:0], p, values)
+		if !yield(appendPageKey(key[:0], p), buf) {
+			return
+		}
+	}
+}
+
+// Load restores the header or a page. The header comes first: it must be of the
+// table's shape, and sets all values to zero, as zero pages are not stored.
+func (t *Table) Load(key, value []byte) error {
+	if bytes.Equal(key, headerKey) {
+		if err := t.checkHeader(value); err != nil {
+			return err
+		}
+		clear(t.Data)
+		clear(t.dirty)
+		clear(t.saved)
+		t.headed = true
+		return nil
+	}
+	p, err := t.pageOf(key)
+	if err != nil {
+		return err
+	}
+	if !t.headed {
+		return errNoHeader
+	}
+	if err := decodePage(t.page(p), p, value); err != nil {
+		return err
+	}
+	t.dirty[p], t.saved[p] = 0, 1
+	return nil
+}
+
+func (t *Table) page(p int) []float32 {
+	return t.Data[p*PageLen : min((p+1)*PageLen, len(t.Data))]
+}
+
+// nextMark returns the first marked page at or after p, or -1.
+func nextMark(marks []uint8, p int) int {
+	i := bytes.IndexByte(marks[p:], 1)
+	if i < 0 {
+		return -1
+	}
+	return p + i
+}
+
+// allZero reports whether all bits are zero: a page of -0 is stored, so that a
+// restored table equals the saved one in every bit.
+func allZero(values []float32) bool {
+	for _, v := range values {
+		if math.Float32bits(v) != 0 {
+			return false
+		}
+	}
+	return true
+}
