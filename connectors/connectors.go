@@ -116,9 +116,10 @@ type Fetch struct {
 // Feed delivers the records of a task's partitions, in order within each. Back
 // pressure is by not calling Poll: a feed buffers a bounded number of bytes.
 type Feed interface {
-	// Poll returns the next run of records of any partition, at most limit
-	// records, or waits for some. The caller may keep the records.
-	Poll(ctx context.Context, limit int) (Fetch, error)
+	// Poll returns the next run of records, at most limit, of the given partition
+	// or, if only is nil, of any; or waits for some. A fetch may hold no record but
+	// move Next or End. The caller may keep the records.
+	Poll(ctx context.Context, limit int, only *TopicPartition) (Fetch, error)
 	Close() error
 }
 
@@ -199,6 +200,8 @@ type Cluster interface {
 	Create(ctx context.Context, topics []Topic) error
 	// Committed returns all positions committed to the group, of any task.
 	Committed(ctx context.Context) ([]Position, error)
+	// Resolve turns relative positions into offsets.
+	Resolve(ctx context.Context, at []Position) ([]Position, error)
 	// Join makes the worker a member of the group until ctx ends, calling h.
 	Join(ctx context.Context, h Host) error
 	// Log opens the log of a task, without taking its lock.
