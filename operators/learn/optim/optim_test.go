@@ -125,6 +125,17 @@ func TestAdamCountsByCoordinate(t *testing.T) {
 	}
 }
 
+func TestAdamCorrections(t *testing.T) {
+	r := rule[float32](t, Defaults(Adam))
+	for _, n := range []int64{1, 2, 1023, 1024, 1025, 5000, 1 << 15, 1 << 16, 1 << 40} {
+		c1, c2 := r.corrections(n)
+		w1, w2 := 1-math.Pow(0.9, float64(n)), 1-math.Pow(0.999, float64(n))
+		if math.Abs(float64(c1)-w1) > 1e-7 || math.Abs(float64(c2)-w2) > 1e-7*w2 {
+			t.Errorf("step %d: %v, %v; want %v, %v", n, c1, c2, w1, w2)
+		}
+	}
+}
+
 // The penalty owed for the rows a weight was absent from is charged when it
 // comes back.
 func TestCumulativeL1ChargesArrears(t *testing.T) {
@@ -304,6 +315,28 @@ func TestFloat32FollowsFloat64(t *testing.T) {
 	}
 }
 
+// What decays ends at 0, not in the slow numbers below the normal ones.
+func TestDecayEndsAtZero(t *testing.T) {
+	for _, k := range []Kind{Momentum, Nesterov, RMSProp, Adam} {
+		c := Defaults(k)
+		c.Beta2 = 0.9
+		r := rule[float32](t, c)
+		tab := make([]float32, r.Slots())
+		for i := range 3000 {
+			g := 0.0
+			if i == 0 {
+				g = 1
+			}
+			if err := r.Step(tab, []uint32{0}, []float32{1}, g); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if tab[0] == 0 || tab[1] != 0 || k == Adam && tab[2] != 0 {
+			t.Errorf("%v: slots are %v", k, tab)
+		}
+	}
+}
+
 func TestSchedules(t *testing.T) {
 	for _, tt := range []float64{1, 2, 3, 10, 12345, 1e12} {
 		for _, p := range []float64{0, 0.1, 0.25, 0.3, 0.5, 0.75, 0.999, 1} {
@@ -419,15 +452,16 @@ func BenchmarkStep(b *testing.B) {
 				tab := make([]float32, r.Slots()<<18)
 				var idx [][]uint32
 				var val [][]float32
-				rows(1024, 1<<18, width, func(_ int, i []uint32, v []float32, _ float64) {
-					idx, val = append(idx, i), append(val, v)
+				var y []float64 // noise, so that gradients do not vanish
+				rows(1024, 1<<18, width, func(_ int, i []uint32, v []float32, g float64) {
+					idx, val, y = append(idx, i), append(val, v), append(y, g)
 				})
 				b.ReportAllocs()
 				b.ResetTimer()
 				for i := 0; i < b.N; i++ {
 					x, v := idx[i&1023], val[i&1023]
 					p := Dot(tab, r.Slots(), x, v)
-					if err := r.Step(tab, x, v, float64(p)-1); err != nil {
+					if err := r.Step(tab, x, v, float64(p)-y[(i*7)&1023]); err != nil {
 						b.Fatal(err)
 					}
 				}

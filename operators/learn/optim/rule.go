@@ -204,9 +204,11 @@ type Rule[F Float] struct {
 	slots                      int
 	l1, l2, rho, rest, eps     F
 	beta1, rest1, beta2, rest2 F
-	alpha, beta                F
-	undo                       []F   // slots of the last step's row as they were
-	last                       State // State before it
+	alpha, beta, tiny          F
+	correct                    [][2]F // Adam: its corrections by step count, for the first steps
+	settled                    int64  // Adam: the step count from which on they are 1
+	undo                       []F    // slots of the last step's row as they were
+	last                       State  // State before it
 }
 
 // New checks the configuration and returns a rule with a zero State.
@@ -214,12 +216,22 @@ func New[F Float](c Config) (*Rule[F], error) {
 	if err := c.Check(); err != nil {
 		return nil, err
 	}
-	return &Rule[F]{
-		cfg: c, slots: c.Slots(),
+	// The smallest normal number of F; that of float64 is 0 as a float32.
+	normal := 0x1p-1022
+	tiny := F(normal)
+	if tiny == 0 {
+		tiny = 0x1p-126
+	}
+	r := &Rule[F]{
+		tiny: tiny, cfg: c, slots: c.Slots(),
 		l1: F(c.L1), l2: F(c.L2), rho: F(c.Rho), rest: F(1 - c.Rho), eps: F(c.Eps),
 		beta1: F(c.Beta1), rest1: F(1 - c.Beta1), beta2: F(c.Beta2), rest2: F(1 - c.Beta2),
 		alpha: F(c.Alpha), beta: F(c.Beta),
-	}, nil
+	}
+	if c.Kind == Adam {
+		r.prepare()
+	}
+	return r, nil
 }
 
 // Config returns the hyper-parameters the rule was made with.

@@ -9,6 +9,17 @@ import "math"
 // finite2 is false if a or b is NaN or Inf (Inf-Inf and NaN-NaN are NaN).
 func finite2[F Float](a, b F) bool { return (a-a)+(b-b) == 0 }
 
+// flush turns what has decayed below the normal numbers into 0: a processor
+// takes a hundred times as long over each of them.
+func flush[F Float](x, tiny F) F {
+	if abs(x) < tiny { // one branch that does not depend on the sign
+		return 0
+	}
+	return x
+}
+
+func abs[F Float](x F) F { return F(math.Abs(float64(x))) }
+
 func root[F Float](x F) F { return F(math.Sqrt(float64(x))) }
 
 func (r *Rule[F]) sgd(tab []F, idx []uint32, val []F, g, lr F) int {
@@ -62,7 +73,7 @@ func (r *Rule[F]) momentum(tab []F, idx []uint32, val []F, g, lr F) int {
 		old[0], old[1] = w, s
 		at := w - F(point*s)
 		gk := F(g*val[k]) + F(l2*at)
-		s = F(rho*s) + F(lr*gk)
+		s = flush(F(rho*s)+F(lr*gk), r.tiny)
 		w -= s
 		if !finite2(w, s) {
 			return k
@@ -96,7 +107,7 @@ func (r *Rule[F]) rmsprop(tab []F, idx []uint32, val []F, g, lr F) int {
 		w, mean := t[0], t[1]
 		old[0], old[1] = w, mean
 		gk := F(g*val[k]) + F(l2*w)
-		mean = F(rho*mean) + F(rest*F(gk*gk))
+		mean = flush(F(rho*mean)+F(rest*F(gk*gk)), r.tiny)
 		w -= F(lr*gk) / root(mean+eps)
 		if !finite2(w, mean) {
 			return k
@@ -117,8 +128,8 @@ func (r *Rule[F]) adam(tab []F, idx []uint32, val []F, g, lr F) int {
 		copy(old, t)
 		w, m, v, c := t[0], t[1], t[2], t[3]
 		gk := F(g*val[k]) + F(l2*w)
-		m = F(r.beta1*m) + F(r.rest1*gk)
-		v = F(r.beta2*v) + F(r.rest2*F(gk*gk))
+		m = flush(F(r.beta1*m)+F(r.rest1*gk), r.tiny)
+		v = flush(F(r.beta2*v)+F(r.rest2*F(gk*gk)), r.tiny)
 		c++ // a float32 stops counting at 2^24, where the corrections are long 1
 		if !r.cfg.GlobalCount {
 			c1, c2 = r.corrections(int64(c))
@@ -134,7 +145,29 @@ func (r *Rule[F]) adam(tab []F, idx []uint32, val []F, g, lr F) int {
 
 // corrections are 1-β₁ⁿ and 1-β₂ⁿ.
 func (r *Rule[F]) corrections(n int64) (c1, c2 F) {
+	if n < int64(len(r.correct)) {
+		c := &r.correct[n]
+		return c[0], c[1]
+	}
+	if n >= r.settled {
+		return 1, 1
+	}
 	return F(1 - raise(r.cfg.Beta1, n)), F(1 - raise(r.cfg.Beta2, n))
+}
+
+// prepare fills the corrections of the first steps and finds the step from
+// which on both are 1 in F.
+func (r *Rule[F]) prepare() {
+	correct := make([][2]F, 1024)
+	r.settled = math.MaxInt64
+	for n := range correct {
+		correct[n][0], correct[n][1] = r.corrections(int64(n))
+	}
+	n := int64(len(correct))
+	for c1, c2 := r.corrections(n); c1 != 1 || c2 != 1; c1, c2 = r.corrections(n) {
+		n *= 2
+	}
+	r.settled, r.correct = n, correct
 }
 
 func (r *Rule[F]) ftrl(tab []F, idx []uint32, val []F, g F) int {
@@ -152,10 +185,8 @@ func (r *Rule[F]) ftrl(tab []F, idx []uint32, val []F, g F) int {
 		w = 0
 		den := (beta+now)/alpha + l2
 		// den is 0 only if nothing but gradients too small to square was seen.
-		if z > l1 && den > 0 {
-			w = -(z - l1) / den
-		} else if z < -l1 && den > 0 {
-			w = -(z + l1) / den
+		if far := abs(z); far > l1 && den > 0 {
+			w = F(math.Copysign(float64((far-l1)/den), -float64(z)))
 		}
 		if !finite2(w, z) || !finite2(n, n) {
 			return k
