@@ -1,0 +1,115 @@
+// Package pipeline turns a pipeline file into a checked, typed graph: sources,
+// operators and sinks with the columns of every edge known before anything runs.
+package pipeline
+
+import (
+	"time"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+// Pipeline is a pipeline file that was found correct.
+type Pipeline struct {
+	File       string // path it was read from
+	Name       string
+	Kafka      Kafka
+	Tasks      int // number of tasks; 0 = one for each partition
+	Commit     Commit
+	Checkpoint Checkpoint
+	StateDir   string // the pipeline's own folder is StateDir/Name
+
+	Sources []*Source // ascending by name
+	Nodes   []*Node   // every node behind those it reads from; else ascending by name
+	Sinks   []*Sink   // ascending by name
+}
+
+// Kafka says how to reach the brokers.
+type Kafka struct {
+	Brokers     []string // host:port; empty = the embedded broker
+	Replication int      // of topics we create; 0 = the broker's default
+}
+
+// Embedded reports whether the pipeline runs on the broker inside the process.
+func (k Kafka) Embedded() bool { return len(k.Brokers) == 0 }
+
+// Commit bounds a step: it closes when any bound is reached.
+type Commit struct {
+	Interval time.Duration
+	Rows     int
+	Bytes    int64 // of input
+}
+
+// Checkpoint says how often state is saved, at most.
+type Checkpoint struct {
+	Local  time.Duration
+	Remote time.Duration
+}
+
+// Source is a topic (or file) of events.
+type Source struct {
+	Name       string
+	Pos        spec.Pos
+	Topic      string
+	Start      string // earliest or latest
+	Format     string
+	Time       string // column that holds the event time; "" = the record's timestamp
+	Key        string // column whose text `produce` uses as the record key; "" = none
+	Schema     *batch.Schema
+	Errors     string // topic for records that cannot be used
+	Partitions int    // when the topic is created
+}
+
+// Node is an operator in the graph.
+type Node struct {
+	Name   string
+	Pos    spec.Pos
+	From   []string // names of sources or nodes, as many as the operator has inputs
+	Def    *operators.Definition
+	Config spec.Config
+	Schema *batch.Schema // the columns it emits
+	Inputs []*batch.Schema
+}
+
+// Sink is a topic (or file) of results.
+type Sink struct {
+	Name       string
+	Pos        spec.Pos
+	From       []string // names of sources or nodes, in written order
+	Topic      string
+	Format     string
+	Key        string // column whose text is the record key; "" = none
+	Headers    string // minimal or full
+	Partitions int    // when the topic is created
+	// Inputs holds for each of From what is published of it.
+	Inputs []SinkInput
+}
+
+// SinkInput says what a sink publishes of one of the nodes it reads.
+type SinkInput struct {
+	Schema  *batch.Schema // what the node emits
+	Output  *batch.Schema // the published columns under their published names
+	Columns []int         // position in Schema of each column of Output
+	Key     int           // position in Schema of the key column; -1 = none
+	Version int           // position in Schema of a model version column for full headers; -1 = none
+}
+
+// Source returns the position of the named source in Sources, or -1.
+func (p *Pipeline) Source(name string) int {
+	for i, s := range p.Sources {
+		if s.Name == name {
+			return i
+		}
+	}
+	return -1
+}
+
+// Build makes the node for running. Every task has nodes of its own.
+func (n *Node) Build() (*operators.Node, error) {
+	built, errs := n.Def.Build(n.Config, operators.BuildOptions{Node: n.Name, Pos: n.Pos, Inputs: n.Inputs})
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return built, nil
+}
