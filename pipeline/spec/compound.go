@@ -221,7 +221,14 @@ func decodeChoice(d *decoder, label string, n *Node, options []Option) (Choice, 
 				return Choice{name, c, pos}, true
 			}
 		}
-		d.errs.Add(pos, fmt.Sprintf("%s is %q", label, name), Suggest(name, names))
+		want := Suggest(name, names)
+		for _, o := range options {
+			if n.Kind == Map && fieldNamed(declare(o.config(), false), name) != nil {
+				want = fmt.Sprintf("did you mean {%s: {%s: …}}?", o.Name, name)
+				break
+			}
+		}
+		d.errs.Add(pos, fmt.Sprintf("%s is %q", label, name), want)
 		return Choice{}, false
 	}
 	switch {
@@ -231,13 +238,13 @@ func decodeChoice(d *decoder, label string, n *Node, options []Option) (Choice, 
 		var v Choice
 		ok := true
 		for i, k := range n.Keys {
-			got, right := one(k.Name, k.Pos, k.Value)
+			option, known := one(k.Name, k.Pos, k.Value)
 			if i == 0 {
-				v = got
+				v = option
 			}
-			ok = ok && right
+			ok = ok && known
 		}
-		if len(n.Keys) > 1 {
+		if len(n.Keys) > 1 && ok {
 			d.errs.Add(n.Keys[1].Pos, fmt.Sprintf("%s has %d options", label, len(n.Keys)), "expected exactly one")
 			ok = false
 		}

@@ -1,9 +1,6 @@
 package spec
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // Decode fills c from n and returns everything that is wrong, with positions,
 // in their order. Fields that are left out, null or wrong keep their defaults;
@@ -24,9 +21,9 @@ type decoder struct{ errs *Errors }
 func (d *decoder) mapping(n *Node, c Config, label string) {
 	fields := declare(c, true)
 	if n.Kind != Map && n.Kind != Null {
-		want := "expected a mapping of " + strings.Join(fieldNames(fields), ", ")
+		want := "expected a mapping of `name: value`"
 		if len(fields) == 0 {
-			want = "expected {}, for it has no fields"
+			want = "expected {}, as it has no fields"
 		}
 		d.errs.Add(n.Pos, label+" is "+found(n), want)
 		return
@@ -35,7 +32,11 @@ func (d *decoder) mapping(n *Node, c Config, label string) {
 	for _, k := range n.Keys {
 		f := fieldNamed(fields, k.Name)
 		if f == nil {
-			d.errs.Add(k.Pos, fmt.Sprintf("unknown field %q", k.Name), Suggest(k.Name, fieldNames(fields)))
+			want := "expected no fields"
+			if len(fields) > 0 {
+				want = Suggest(k.Name, fieldNames(fields))
+			}
+			d.errs.Add(k.Pos, fmt.Sprintf("unknown field %q", k.Name), want)
 			continue
 		}
 		f.node = k.Value

@@ -41,7 +41,9 @@ func Parse(file string, data []byte) (root *Node, errs Errors) {
 type yamlParser struct {
 	file    string
 	lines   []string
-	anchors map[string]*Node // nil while the anchor's own value is being read
+	starts  map[*token.Token]Pos // where tokens start
+	lasts   map[*token.Token]Pos // where the last lines of tokens over several lines start
+	anchors map[string]*Node     // nil while the anchor's own value is being read
 	nodes   int
 	fatal   bool // no tree to return
 	errs    Errors
@@ -105,23 +107,20 @@ func (p *yamlParser) checkText() {
 // document returns the body of the only document in text.
 func (p *yamlParser) document(text string) (body ast.Node) {
 	tokens := lexer.Tokenize(text)
+	p.locate(tokens, text)
 	if p.checkTokens(tokens); p.fatal {
 		return nil
 	}
 	f, err := parser.Parse(tokens, 0, parser.AllowDuplicateMapKey())
 	if err != nil {
-		msg, pos := err.Error(), Pos{p.file, 1, 1}
 		if e, ok := err.(interface {
 			GetMessage() string
 			GetToken() *token.Token
 		}); ok {
-			msg = e.GetMessage()
-			if tk := e.GetToken(); tk != nil {
-				pos = p.at(tk)
-			}
+			p.explain(e.GetMessage(), e.GetToken())
+		} else {
+			p.explain(err.Error(), nil)
 		}
-		msg, want := explain(msg)
-		p.fail(pos, msg, want)
 		return nil
 	}
 	for _, doc := range f.Docs {
@@ -129,7 +128,7 @@ func (p *yamlParser) document(text string) (body ast.Node) {
 			continue
 		}
 		if body != nil {
-			p.fail(p.at(doc.Body.GetToken()), "a second document starts here", "expected one document in the file")
+			p.fail(p.at(doc.Start), "a second document starts here", "expected one document in the file")
 			return nil
 		}
 		body = doc.Body
@@ -186,84 +185,110 @@ func (p *yamlParser) checkTokens(tokens token.Tokens) {
 	}
 }
 
-// explain turns the library's message into what is wrong and what was expected.
-func explain(msg string) (string, string) {
-	const indent = "expected `name: value` lines of one mapping to start in the same column"
-	switch {
-	case strings.HasPrefix(msg, "found character '\t'"):
-		return "a tab cannot indent", "expected spaces"
-	case msg == "mapping value is not allowed in this context":
-		return "a mapping cannot start here", "expected one value, a text with a colon in quotes, or lines of one mapping in the same column"
-	case msg == "value is not allowed in this context", msg == "value is not allowed in this context. map key-value is pre-defined":
-		return "a value cannot stand here", indent
-	case msg == "non-map value is specified":
-		return "a line of the mapping has no colon", "expected `name: value`"
-	case strings.HasPrefix(msg, "could not find end character of"):
-		return "the quoted text has no end", "expected a closing quote"
-	case strings.HasPrefix(msg, "could not find flow mapping end"), msg == "',' or '}' must be specified":
-		return "the mapping { has no end or lacks a comma", "expected `,` or `}`"
-	case strings.HasPrefix(msg, "sequence end token ']' not found"), msg == "',' or ']' must be specified":
-		return "the list [ has no end or lacks a comma", "expected `,` or `]`"
-	case strings.HasSuffix(msg, "is a reserved character"):
-		return "a plain text cannot start with " + strings.Fields(msg)[0], "expected quotes around it"
+// explain reports the library's complaint about a token, which may be nil, in
+// the words of this package.
+func (p *yamlParser) explain(msg string, tk *token.Token) {
+	pos := Pos{p.file, 1, 1}
+	if tk != nil {
+		pos = p.at(tk)
 	}
-	return msg, "expected YAML 1.2"
+	want := "expected YAML 1.2"
+	has := func(part string) bool { return strings.Contains(msg, part) }
+	switch {
+	case has("found character '\t'"):
+		pos = p.find(Pos{p.file, pos.Line, 1}, "\t")
+		msg, want = "a tab cannot indent", "expected spaces"
+	case has("mapping value is not allowed"):
+		msg, want = "a value has a colon in it", "expected quotes around a text with a colon"
+		if last, ok := p.lasts[tk]; ok { // the colon is on a later line than the value starts on
+			pos = last
+			msg, want = "this line does not start where the lines of its mapping do", "expected the names of one mapping in the same column"
+		}
+	case has("value is not allowed in this context"):
+		msg, want = "a value cannot stand here", "expected `name: value` or `- item` in the column of its neighbours"
+	case has("non-map value is specified"):
+		msg, want = "a line of a mapping has no colon", "expected `name: value`"
+	case has("invalid key for this map"):
+		msg, want = "a list or mapping stands in place of a name", "expected a text before the colon"
+	case has("could not find end character of"):
+		msg, want = "a quoted text has no end", "expected a closing quote"
+	case has("could not find flow mapping end"), has("',' or '}' must be"):
+		msg, want = "a mapping in braces is not closed, or lacks a comma", "expected `,` or `}`"
+	case has("sequence end token ']' not found"), has("',' or ']' must be"):
+		msg, want = "a list in brackets is not closed, or lacks a comma", "expected `,` or `]`"
+	case has("is a reserved character"):
+		msg, want = "a plain text cannot start with "+strings.Fields(msg)[0], "expected quotes around it"
+	case has("unknown escape character"):
+		escape := `\` + strings.Trim(msg[strings.LastIndex(msg, " ")+1:], "'")
+		pos = p.find(pos, escape)
+		msg, want = "unknown escape "+escape, `expected \\ for a backslash, or single quotes`
+	}
+	p.fail(pos, msg, want)
 }
 
-// at returns the exact position of a token. The library counts a tab for
-// nothing and trailing blanks twice; the text itself says where the token is.
-func (p *yamlParser) at(tk *token.Token) Pos {
-	pos := Pos{p.file, max(tk.Position.Line, 1), max(tk.Position.Column, 1)}
-	pos.Line = min(pos.Line, len(p.lines))
-	line := []rune(p.lines[pos.Line-1])
-	pos.Col = min(pos.Col, len(line)+1)
-	head := headOf(tk)
-	if head == "" || startsAt(line, pos.Col, head) {
-		return pos
-	}
-	for d := 1; d <= len(line); d++ {
-		for _, col := range [2]int{pos.Col - d, pos.Col + d} {
-			if startsAt(line, col, head) {
-				return Pos{p.file, pos.Line, col}
-			}
+// find returns where part stands from pos on, pos if nowhere.
+func (p *yamlParser) find(pos Pos, part string) Pos {
+	for i := pos.Line; i <= len(p.lines); i++ {
+		line, from := p.lines[i-1], 0
+		if i == pos.Line {
+			from = len(string([]rune(line)[:pos.Col-1]))
+		}
+		if before, _, ok := strings.Cut(line[from:], part); ok {
+			return Pos{p.file, i, utf8.RuneCountInString(line[:from]+before) + 1}
 		}
 	}
 	return pos
 }
 
-// headOf returns the text a token starts with in the file, as far as it is known.
-func headOf(tk *token.Token) string {
-	switch tk.Type {
-	case token.DoubleQuoteType:
-		return `"`
-	case token.SingleQuoteType:
-		return `'`
-	}
-	if strings.Contains(tk.Origin, "\n") && strings.TrimSpace(tk.Origin) != tk.Value {
-		return firstWord(tk.Value) // a plain text over several lines
-	}
-	return tk.Value
-}
-
-func firstWord(s string) string {
-	if f := strings.Fields(s); len(f) > 0 {
-		return f[0]
-	}
-	return ""
-}
-
-func startsAt(line []rune, col int, head string) bool {
-	if col < 1 || col > len(line) {
-		return false
-	}
-	rest := line[col-1:]
-	for _, r := range head {
-		if len(rest) == 0 || rest[0] != r {
-			return false
+// locate finds where every token starts. The library's own columns are wrong
+// after tabs and blanks, but its tokens spell the text in order but for white
+// space: walking the text along with them gives exact positions.
+func (p *yamlParser) locate(tokens token.Tokens, text string) {
+	p.starts, p.lasts = make(map[*token.Token]Pos, len(tokens)), map[*token.Token]Pos{}
+	at := Pos{p.file, 1, 1}
+	rest := text
+	skip := func() {
+		for rest != "" {
+			switch rest[0] {
+			case ' ', '\t':
+				at.Col++
+			case '\n':
+				at.Line, at.Col = at.Line+1, 1
+			default:
+				return
+			}
+			rest = rest[1:]
 		}
-		rest = rest[1:]
 	}
-	return true
+	for _, tk := range tokens {
+		skip()
+		p.starts[tk] = at
+		line := at.Line
+		for _, r := range tk.Origin {
+			if strings.ContainsRune(" \t\r\n", r) {
+				continue
+			}
+			skip()
+			got, size := utf8.DecodeRuneInString(rest)
+			if got != r {
+				return // an error, which the parser is about to find
+			}
+			if at.Line > line {
+				line, p.lasts[tk] = at.Line, at
+			}
+			at.Col++
+			rest = rest[size:]
+		}
+	}
+}
+
+// at returns the position of a token.
+func (p *yamlParser) at(tk *token.Token) Pos {
+	if pos, ok := p.starts[tk]; ok {
+		return pos
+	}
+	line := min(max(tk.Position.Line, 1), len(p.lines))
+	return Pos{p.file, line, min(max(tk.Position.Column, 1), utf8.RuneCountInString(p.lines[line-1])+1)}
 }
 
 // node converts n. Values that are not written stand at the position at.
@@ -278,8 +303,8 @@ func (p *yamlParser) node(n ast.Node, at Pos, depth int) *Node {
 	case nil:
 		return &Node{Pos: at}
 	case *ast.NullNode:
-		if tk := n.GetToken(); startsAt([]rune(p.lines[min(tk.Position.Line, len(p.lines))-1]), tk.Position.Column, tk.Value) {
-			at = p.at(tk)
+		if pos, written := p.starts[n.GetToken()]; written {
+			at = pos
 		}
 		return &Node{Pos: at}
 	case *ast.TagNode:
@@ -431,8 +456,14 @@ func found(n *Node) string {
 	case Null:
 		return "null"
 	case List:
+		if len(n.Items) == 0 {
+			return "an empty list"
+		}
 		return "a list"
 	case Map:
+		if len(n.Keys) == 0 {
+			return "an empty mapping"
+		}
 		return "a mapping"
 	}
 	text := n.Value

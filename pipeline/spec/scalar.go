@@ -13,6 +13,7 @@ import (
 // scalarKind is how one type of value is read from a scalar and written as one.
 type scalarKind[T any] struct {
 	is     string                   // "a whole number"
+	such   string                   // " such as …", said where there are no bounds to show how it is written
 	parse  func(n *Node) (T, bool)  // from a scalar
 	show   func(T) string           // flow YAML that parse reads back
 	name   func(T) string           // the text that Matching looks at; nil if there is none
@@ -136,7 +137,7 @@ var columnKind = scalarKind[Column]{
 }
 
 var durationKind = scalarKind[time.Duration]{
-	is: "a duration such as 100ms, 1m30s or 7d",
+	is: "a duration", such: " such as 100ms, 1m30s or 7d",
 	parse: func(n *Node) (time.Duration, bool) {
 		return parseDuration(n.Value)
 	},
@@ -176,7 +177,7 @@ func showDuration(v time.Duration) string {
 }
 
 var bytesKind = scalarKind[int64]{
-	is: "a size such as 16MiB, 10kB or 512",
+	is: "a size", such: " such as 16MiB, 10kB or 512",
 	parse: func(n *Node) (int64, bool) {
 		v, ok := parseBytes(n.Value)
 		return v, ok && v >= 0
@@ -271,7 +272,10 @@ func (k *scalarKind[T]) noun(f *Field) string {
 	if k.name != nil && f.re != nil {
 		return f.reWant
 	}
-	return k.is + f.rangeText()
+	if r := f.rangeText(); r != "" {
+		return k.is + r
+	}
+	return k.is + k.such
 }
 
 func (f *Field) contains(x float64) bool {
@@ -286,7 +290,7 @@ func (f *Field) rangeText() string {
 	case lo != nil && hi != nil && !lo.open && !hi.open:
 		return fmt.Sprintf(" from %s to %s", lo.text, hi.text)
 	case lo != nil && hi != nil:
-		return lo.words("above", "of at least") + " and" + hi.words("below", "of at most")
+		return lo.words("above", "at least") + " and" + hi.words("below", "at most")
 	case lo != nil:
 		return lo.words("above", "of at least")
 	case hi != nil:
