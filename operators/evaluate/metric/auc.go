@@ -208,17 +208,17 @@ func (m *RunAUC) Value() (float64, bool) {
 	if !m.s.Binned {
 		return exactAUC(slices.Clone(m.s.Exact))
 	}
-	wins, below, pos := 0.0, int64(0), int64(0) // below counts false rows in lower bins
+	wins, below, pos := 0.0, int64(0), int64(0) // wins as in exactAUC; below counts false rows in lower bins
 	for b, tiePos := range m.s.Pos {
 		tieNeg := m.s.Neg[b]
-		wins += float64(float64(tiePos) * (float64(below) + float64(tieNeg)/2))
+		wins += float64(float64(tiePos) * float64(2*below+tieNeg))
 		below += tieNeg
 		pos += tiePos
 	}
 	if pos == 0 || below == 0 {
 		return 0, false
 	}
-	return min(wins/(float64(pos)*float64(below)), 1), true
+	return min(wins/2/(float64(pos)*float64(below)), 1), true
 }
 
 // Merge implements Metric.
