@@ -1,0 +1,92 @@
+package run
+
+import (
+	"errors"
+	"slices"
+	"strconv"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+// errorSink gathers the records of a step that could not be used. They go to
+// their source's errors topic as they came, with Kafka Connect's error headers
+// beside their own.
+type errorSink struct {
+	c          *core
+	partitions func(topic string) int32
+	refs       []rejected
+	byReason   map[string]int64 // since start, for metrics
+}
+
+type rejected struct {
+	in        *input
+	partition int32
+	record    connectors.Record
+	seq       int32
+	rank      int
+	node      string
+	why       error
+}
+
+func newErrorSink(c *core, partitions func(topic string) int32) *errorSink {
+	if partitions == nil {
+		partitions = func(string) int32 { return 1 }
+	}
+	return &errorSink{c: c, partitions: partitions, byReason: map[string]int64{}}
+}
+
+// add takes a record that did not decode (rank 0, no node) or of which an
+// operator rejected a row.
+func (e *errorSink) add(in *input, partition int32, r *connectors.Record, seq int32, rank int, node string, why error) {
+	e.refs = append(e.refs, rejected{in, partition, *r, seq, rank, node, why})
+	reason := "decode"
+	if node != "" {
+		reason = node
+	}
+	e.byReason[reason]++
+}
+
+// flush moves the rejected records to the step's outputs in the order of the
+// input. A record with several rejected rows is sent once for each.
+func (e *errorSink) flush(out *outputs) {
+	slices.SortStableFunc(e.refs, func(a, b rejected) int {
+		if a.seq != b.seq {
+			return int(a.seq) - int(b.seq)
+		}
+		return a.rank - b.rank
+	})
+	for i := range e.refs {
+		r := &e.refs[i]
+		at := len(out.headers)
+		out.headers = append(out.headers, r.record.Headers...)
+		out.headers = append(out.headers, errorHeaders(e.c.p.Name, r)...)
+		topic := r.in.src.Errors
+		out.addBorrowed(topic, r.partition%e.partitions(topic), &r.record, at, len(out.headers))
+	}
+	clear(e.refs)
+	e.refs = e.refs[:0]
+}
+
+func errorHeaders(pipeline string, r *rejected) []connectors.Header {
+	stage, class := "VALUE_CONVERTER", "gradstream.DecodeError"
+	if r.node != "" {
+		stage, class = "TRANSFORMATION", "gradstream.RowError"
+	}
+	h := []connectors.Header{
+		{Key: "__connect.errors.topic", Value: []byte(r.in.src.Topic)},
+		{Key: "__connect.errors.partition", Value: strconv.AppendInt(nil, int64(r.partition), 10)},
+		{Key: "__connect.errors.offset", Value: strconv.AppendInt(nil, r.record.Offset, 10)},
+		{Key: "__connect.errors.stage", Value: []byte(stage)},
+		{Key: "__connect.errors.exception.class.name", Value: []byte(class)},
+		{Key: "__connect.errors.exception.message", Value: []byte(r.why.Error())},
+		{Key: "gradstream-pipeline", Value: []byte(pipeline)},
+	}
+	if r.node != "" {
+		h = append(h, connectors.Header{Key: "gradstream-operator", Value: []byte(r.node)})
+	}
+	var row *connectors.RowError
+	if errors.As(r.why, &row) && row.Column != "" {
+		h = append(h, connectors.Header{Key: "gradstream-column", Value: []byte(row.Column)})
+	}
+	return h
+}

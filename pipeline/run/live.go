@@ -1,0 +1,283 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/state"
+)
+
+// live processes new input, step after step, until drain is closed or something
+// fails. The steps are committed by a goroutine of their own, in order.
+func (t *task) live(ctx context.Context, drain <-chan struct{}) error {
+	t.setPhase(Live)
+	if err := t.openFeed(ctx); err != nil {
+		return err
+	}
+	hard, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	soft, stop := context.WithCancel(hard)
+	defer stop()
+	go func() {
+		select {
+		case <-drain:
+			stop()
+		case <-soft.Done():
+		}
+	}()
+
+	t.free = make(chan *stepBuffer, maxInflight)
+	for range maxInflight {
+		t.free <- &stepBuffer{}
+	}
+	ready := make(chan *stepBuffer, maxInflight)
+	committed := make(chan struct{})
+	go func() {
+		defer close(committed)
+		for s := range ready {
+			if hard.Err() != nil {
+				continue
+			}
+			if err := t.commit(hard, s); err != nil {
+				cancel(err)
+			}
+		}
+	}()
+
+	err := t.compute(hard, soft, ready)
+	if err == nil {
+		t.setPhase(Drain)
+		err = t.saveLast(hard, ready)
+	}
+	close(ready)
+	<-committed
+	t.saves.Wait()
+	if cause := context.Cause(hard); cause != nil && ctx.Err() == nil {
+		return cause
+	}
+	return err
+}
+
+// compute makes steps of the input until soft ends.
+func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) error {
+	t.saved = t.w.now()
+	for {
+		var s *stepBuffer
+		select {
+		case s = <-t.free:
+		case <-hard.Done():
+			return hard.Err()
+		}
+		i, err := t.pollIdle(soft)
+		if err != nil {
+			t.free <- s
+			if soft.Err() != nil && hard.Err() == nil {
+				return nil
+			}
+			return err
+		}
+		if err := t.makeStep(soft, s, i); err != nil {
+			return err
+		}
+		if err := t.seal(s, false); err != nil {
+			return err
+		}
+		ready <- s // never blocks: there are no more buffers than places
+		t.publish(false)
+	}
+}
+
+// pollIdle waits for input, publishing the status now and then.
+func (t *task) pollIdle(ctx context.Context) (int, error) {
+	for {
+		wait, cancel := context.WithTimeout(ctx, time.Second)
+		i, err := t.poll(wait, -1)
+		cancel()
+		if err == nil && len(t.parts[i].pending.Records) == 0 {
+			// Only control records, or only news of the end: no step for it.
+			t.parts[i].seen = t.parts[i].pending.Next
+			t.parts[i].pending = nil
+			t.publish(false)
+			continue
+		}
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return i, err
+		}
+		t.publish(false)
+	}
+}
+
+// makeStep consumes input until a bound of the step is reached.
+func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
+	c := t.w.p.Commit
+	s.begun = t.w.now()
+	s.record = stepRecord{Step: t.step + 1, Prev: t.hash, Runs: s.record.Runs[:0]}
+	s.oldest, s.newest, s.save = 0, 0, nil
+	t.core.begin(s.begun.UnixMilli())
+	before := t.core.engine.V
+	deadline, cancel := context.WithDeadline(soft, s.begun.Add(c.Interval))
+	defer cancel()
+	rows, bytes := 0, int64(0)
+	for i := first; ; {
+		p := &t.parts[i]
+		t.noteTimes(s, p.pending.Records)
+		n, b, err := t.consume(i, maxOffset, c.Rows-rows)
+		if err != nil {
+			return err
+		}
+		rows, bytes = rows+n, bytes+b
+		s.addRun(p)
+		if rows >= c.Rows || bytes >= c.Bytes {
+			break
+		}
+		if i, err = t.poll(deadline, -1); err != nil {
+			if deadline.Err() != nil {
+				break
+			}
+			return err
+		}
+	}
+	if err := t.core.end(s.record.Step, &s.outputs); err != nil {
+		return err
+	}
+	after := t.core.engine.V
+	s.record.Clock, s.record.Watermark = after.Clock, after.Watermark
+	s.record.Rows, s.record.Rejected = after.Rows-before.Rows, after.Rejected-before.Rejected
+	s.rows = s.record.Rows
+	return nil
+}
+
+const maxOffset = int64(1)<<62 - 1
+
+func (s *stepBuffer) addRun(p *taskPartition) {
+	if k := len(s.record.Runs); k > 0 && s.record.Runs[k-1].Source == p.source && s.record.Runs[k-1].Partition == p.Partition {
+		s.record.Runs[k-1].Next = p.next
+		return
+	}
+	s.record.Runs = append(s.record.Runs, inputRun{Source: p.source, Partition: p.Partition, Next: p.next})
+}
+
+func (t *task) noteTimes(s *stepBuffer, recs []connectors.Record) {
+	if len(recs) == 0 {
+		return
+	}
+	if a := recs[0].Time; s.oldest == 0 || a < s.oldest {
+		s.oldest = a
+	}
+	s.newest = max(s.newest, recs[len(recs)-1].Time)
+}
+
+// seal completes the step: its journal record, the positions reached, and, if
+// one is due, a checkpoint at its end.
+func (t *task) seal(s *stepBuffer, last bool) error {
+	r := &s.record
+	r.Outputs, r.OutHash = int64(len(s.outputs.list)), s.outputs.hash
+	due := last || t.needSave || t.w.now().Sub(t.saved) >= t.w.p.Checkpoint.Local
+	due = due && t.saving.CompareAndSwap(false, true)
+	if r.HasDigest = due; due {
+		r.Digest = t.core.digest()
+	}
+	s.journal = r.append(s.journal[:0])
+	t.step, t.hash = r.Step, r.Hash
+	if due {
+		if err := t.stage(s); err != nil {
+			return err
+		}
+	}
+	s.step = connectors.Step{
+		Outputs: s.outputs.list, Journal: s.journal, StepNo: r.Step, Offsets: s.step.Offsets[:0],
+		Resolve: func(journal []byte) bool { return sameStep(journal, r.Step, r.Hash) },
+		Meta:    fmt.Sprintf("%d %x", r.Step, r.Hash[:8]),
+	}
+	for i := range t.parts {
+		s.step.Offsets = append(s.step.Offsets, connectors.Position{TopicPartition: t.parts[i].TopicPartition, Next: t.parts[i].next})
+	}
+	return nil
+}
+
+func sameStep(journal []byte, step uint64, hash state.Hash) bool {
+	s, _, err := parseJournal(journal)
+	return err == nil && s != nil && s.Step == step && s.Hash == hash
+}
+
+// stage copies what changed since the last checkpoint; it is made durable once
+// the step is committed.
+func (t *task) stage(s *stepBuffer) error {
+	m := state.Manifest{Step: t.step, Hash: t.hash, Journal: t.journal.Load(), Meta: t.w.meta()}
+	for _, p := range t.parts {
+		m.Positions = append(m.Positions, state.Position{Topic: p.Topic, Partition: p.Partition, Next: p.next})
+	}
+	commit, err := t.part.Stage(m)
+	if err != nil {
+		return fmt.Errorf("task %d: checkpoint at step %d: %w", t.id, t.step, err)
+	}
+	t.saved, t.needSave = t.w.now(), false
+	s.save = commit
+	return nil
+}
+
+// saveLast checkpoints the last step computed, so that a planned restart replays
+// nothing.
+func (t *task) saveLast(ctx context.Context, ready chan<- *stepBuffer) error {
+	for range maxInflight { // all buffers back means all steps committed
+		select {
+		case s := <-t.free:
+			defer func() { t.free <- s }()
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+	t.saves.Wait()
+	if m, ok := t.part.Last(); t.step == 0 || ok && m.Step == t.step {
+		return nil
+	}
+	s := &stepBuffer{begun: t.w.now()}
+	if !t.saving.CompareAndSwap(false, true) {
+		return nil
+	}
+	if err := t.stage(s); err != nil {
+		return err
+	}
+	t.save(ctx, s)
+	t.saves.Wait()
+	return nil
+}
+
+// commit sends a step and starts to save the checkpoint staged at its end.
+func (t *task) commit(ctx context.Context, s *stepBuffer) error {
+	sent := t.w.now()
+	offset, err := t.tlog.Commit(ctx, &s.step)
+	if err != nil {
+		if errors.Is(err, connectors.ErrLost) {
+			return err
+		}
+		return fmt.Errorf("task %d: committing step %d: %w", t.id, s.record.Step, err)
+	}
+	t.journal.Store(offset)
+	now := t.w.now()
+	t.w.metrics.step(t, s, now.Sub(sent), now)
+	if s.save != nil {
+		t.save(ctx, s)
+	}
+	t.free <- s
+	return nil
+}
+
+// save makes a staged checkpoint durable beside the work. A failure never stops
+// the task: the next checkpoint holds what this one would have.
+func (t *task) save(ctx context.Context, s *stepBuffer) {
+	commit, step, begun := s.save, s.record.Step, t.w.now()
+	s.save = nil
+	t.saves.Go(func() {
+		defer t.saving.Store(false)
+		if err := commit(ctx); err != nil {
+			t.w.metrics.checkpointFailed()
+			t.log.Error("local checkpoint failed; going on without", "step", step, "err", err)
+			return
+		}
+		t.w.metrics.checkpoint(t.id, t.w.now().Sub(begun), t.w.now())
+	})
+}

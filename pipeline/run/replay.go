@@ -1,0 +1,133 @@
+package run
+
+import (
+	"context"
+	"fmt"
+)
+
+// replay feeds a task with the journaled steps behind its checkpoint. Nothing
+// leaves the process: what the steps would publish is computed, compared with
+// what the journal says was published, and forgotten.
+type replay struct {
+	t        *task
+	verified bool // the checkpoint's step was met in the journal, or there is none
+	started  bool // starting positions are known
+	out      outputs
+}
+
+// record takes one journal record, in order.
+func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
+	t := r.t
+	step, open, err := parseJournal(b)
+	if err != nil {
+		return fmt.Errorf("task %d: journal offset %d: %w", t.id, offset, err)
+	}
+	if open != nil {
+		return r.open(open)
+	}
+	if step.Step <= t.step && !r.verified {
+		if step.Step == t.step {
+			if step.Hash != t.hash {
+				return fmt.Errorf("%w: step %d has another hash", errUncheckpointed, step.Step)
+			}
+			if step.HasDigest && step.Digest != t.core.digest() {
+				return fmt.Errorf("%w: the state of step %d is damaged", errUncheckpointed, step.Step)
+			}
+			r.verified = true
+			t.journal.Store(offset)
+		}
+		return nil
+	}
+	if !r.verified {
+		return fmt.Errorf("%w: the journal goes on at step %d behind step %d", errUncheckpointed, step.Step, t.step)
+	}
+	if step.Step != t.step+1 || step.Prev != t.hash {
+		if t.step == 0 {
+			return fmt.Errorf("task %d: the journal begins at step %d: its start is gone and no checkpoint reaches it; the state cannot be rebuilt", t.id, step.Step)
+		}
+		return fmt.Errorf("task %d: journal offset %d: step %d does not follow step %d", t.id, offset, step.Step, t.step)
+	}
+	if err := r.step(ctx, step); err != nil {
+		return err
+	}
+	t.journal.Store(offset)
+	return nil
+}
+
+// open takes the starting positions of the first record of the journal, and
+// checks that the topics are still the ones of then.
+func (r *replay) open(o *openRecord) error {
+	t := r.t
+	for _, s := range o.Sources {
+		i := t.w.p.Source(s.Name)
+		if i < 0 {
+			continue
+		}
+		now := t.w.sourceInfo[i]
+		if s.Topic != now.Name {
+			return fmt.Errorf("source %s: the journal was written reading topic %q, the pipeline file now says %q; give the pipeline another name to start afresh", s.Name, s.Topic, now.Name)
+		}
+		if s.ID != now.ID {
+			return fmt.Errorf("source %s: topic %q was deleted and created again since the journal was written; delete the pipeline's topics, group and state folder to start afresh", s.Name, s.Topic)
+		}
+		if s.Partitions != now.Partitions {
+			return fmt.Errorf("source %s: topic %q has %d partitions, the journal was written with %d; keys now fall on other tasks", s.Name, s.Topic, now.Partitions, s.Partitions)
+		}
+	}
+	if r.started {
+		return nil
+	}
+	for _, p := range o.Positions {
+		if i := t.partitionOfRun(p); i >= 0 {
+			t.parts[i].next = p.Next
+		}
+	}
+	r.started = true
+	return nil
+}
+
+// step feeds exactly the records of a journaled step.
+func (r *replay) step(ctx context.Context, s *stepRecord) error {
+	t := r.t
+	t.setPhase(Replay)
+	if err := t.openFeed(ctx); err != nil {
+		return err
+	}
+	t.core.begin(s.Clock)
+	for _, run := range s.Runs {
+		i := t.partitionOfRun(run)
+		if i < 0 {
+			return fmt.Errorf("task %d: step %d read partition %d of source %d, which is not this task's", t.id, s.Step, run.Partition, run.Source)
+		}
+		for t.parts[i].next < run.Next {
+			if _, err := t.poll(ctx, i); err != nil {
+				return fmt.Errorf("replaying step %d: %w", s.Step, err)
+			}
+			if _, _, err := t.consume(i, run.Next, 1<<30); err != nil {
+				return err
+			}
+		}
+	}
+	if err := t.core.end(s.Step, &r.out); err != nil {
+		return err
+	}
+	if n := int64(len(r.out.list)); n != s.Outputs || r.out.hash != s.OutHash {
+		return fmt.Errorf("task %d: replay of step %d diverged: it makes %d outputs with hash %x, the journal says %d with %x; the program, the pipeline or the input is not what it was", t.id, s.Step, n, r.out.hash, s.Outputs, s.OutHash)
+	}
+	if s.HasDigest {
+		if d := t.core.digest(); d != s.Digest {
+			return fmt.Errorf("task %d: replay of step %d diverged: state digest %x, the journal says %x", t.id, s.Step, d, s.Digest)
+		}
+	}
+	t.step, t.hash = s.Step, s.Hash
+	t.replayed++
+	return nil
+}
+
+// done is called behind the last record.
+func (r *replay) done() error {
+	if !r.verified {
+		return fmt.Errorf("task %d: the local checkpoint holds step %d but the journal ends before it: the broker lost committed records, or the state folder belongs to another cluster; delete the state folder to rebuild from what the journal holds", r.t.id, r.t.step)
+	}
+	return nil
+}

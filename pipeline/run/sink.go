@@ -1,0 +1,189 @@
+package run
+
+import (
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/pipeline"
+	"github.com/gradstream/gradstream/pipeline/batch"
+)
+
+// sink gathers in encoded form what a step publishes to one topic.
+type sink struct {
+	def        *pipeline.Sink
+	partitions int32
+	hash       func(key []byte, n int32) int32
+	ports      []*sinkPort
+	refs       []outputRef
+	slab       []byte
+	headers    []connectors.Header // for headers: full, three a row
+	time       int64
+}
+
+// sinkPort is what a sink reads of one node.
+type sinkPort struct {
+	in   pipeline.SinkInput
+	enc  connectors.Encoder
+	view batch.Batch
+	// For formats that hold many rows in a record: the rows of the step so far.
+	rows []*batch.Batch // by partition
+}
+
+// outputRef is an output before the step's outputs are put in order.
+type outputRef struct {
+	seq       int32 // of the input row that caused it
+	rank      int32 // among outputs caused by one row: port of the sink, or depth of the node
+	partition int32
+	key, val  int // where key and value end in the slab; each starts where the one before ends
+	start     int
+	hasKey    bool
+	headers   int // first of headerCount
+}
+
+func newSink(c *core, def *pipeline.Sink, partitions func(topic string) int32) (*sink, error) {
+	k := &sink{def: def, partitions: 1, hash: c.formats.PartitionForKey}
+	if partitions != nil {
+		k.partitions = partitions(def.Topic)
+	}
+	for _, in := range def.Inputs {
+		enc, err := c.formats.NewEncoder(def.Format, in.Output)
+		if err != nil {
+			return nil, err
+		}
+		p := &sinkPort{in: in, enc: enc, view: batch.Batch{Schema: in.Output}}
+		if !enc.PerRow() {
+			p.rows = make([]*batch.Batch, k.partitions)
+		}
+		k.ports = append(k.ports, p)
+	}
+	return k, nil
+}
+
+// take encodes the rows of a batch.
+func (k *sink) take(port int, b *batch.Batch) error {
+	p := k.ports[port]
+	p.view.Cols = p.view.Cols[:0]
+	for _, i := range p.in.Columns {
+		p.view.Cols = append(p.view.Cols, b.Cols[i])
+	}
+	p.view.N, p.view.Origin = b.N, b.Origin
+	k.time = b.Origin.Clock
+	var key *batch.Column
+	if p.in.Key >= 0 {
+		key = b.Cols[p.in.Key]
+	}
+	for row := range b.N {
+		start := len(k.slab)
+		hasKey := key != nil && !key.Null(row)
+		partition := b.Origin.Partition % k.partitions
+		if hasKey {
+			k.slab = appendKey(k.slab, key, row)
+			partition = k.hash(k.slab[start:], k.partitions)
+		}
+		if p.rows != nil {
+			k.slab = k.slab[:start]
+			if p.rows[partition] == nil {
+				p.rows[partition] = batch.New(p.in.Output)
+			}
+			p.rows[partition].AppendRow(&p.view, row)
+			continue
+		}
+		keyEnd := len(k.slab)
+		var err error
+		if k.slab, err = p.enc.Encode(k.slab, &p.view, row, row+1); err != nil {
+			return err
+		}
+		ref := outputRef{seq: b.Origin.Seq[row], rank: int32(port), partition: partition, hasKey: hasKey,
+			start: start, key: keyEnd, val: len(k.slab), headers: len(k.headers)}
+		if k.def.Headers == "full" {
+			k.addHeaders(b, row, p.in.Version)
+		}
+		k.refs = append(k.refs, ref)
+	}
+	return nil
+}
+
+// addHeaders appends where the row came from and which model version it saw.
+func (k *sink) addHeaders(b *batch.Batch, row, version int) {
+	model := []byte(nil)
+	if version >= 0 && !b.Cols[version].Null(row) {
+		model = strconv.AppendInt(nil, b.Cols[version].Ints[row], 10)
+	}
+	k.headers = append(k.headers,
+		connectors.Header{Key: "gs-model-version", Value: model},
+		connectors.Header{Key: "gs-source", Value: sourceHeader(b, row)})
+}
+
+const fullHeaders = 2
+
+func sourceHeader(b *batch.Batch, row int) []byte {
+	v := strconv.AppendInt(nil, int64(b.Origin.Source), 10)
+	v = append(v, '/')
+	v = strconv.AppendInt(v, int64(b.Origin.Partition), 10)
+	v = append(v, '/')
+	return strconv.AppendInt(v, b.Origin.Offset[row], 10)
+}
+
+// flush moves what was gathered to the step's outputs, ordered by the input row
+// that caused it, and forgets it.
+func (k *sink) flush(out *outputs) error {
+	if len(k.ports) > 1 {
+		slices.SortStableFunc(k.refs, byCause)
+	}
+	base := len(out.slab)
+	out.slab = append(out.slab, k.slab...)
+	headers := len(out.headers)
+	out.headers = append(out.headers, k.headers...)
+	for _, r := range k.refs {
+		s := span{key: base + r.start, keyEnd: base + r.key, val: base + r.key, valEnd: base + r.val}
+		if !r.hasKey {
+			s.keyEnd = s.key - 1
+		}
+		if k.def.Headers == "full" {
+			s.extra, s.extraEnd = headers+r.headers, headers+r.headers+fullHeaders
+		}
+		out.add(k.def.Topic, r.partition, k.time, s)
+	}
+	k.refs, k.slab, k.headers = k.refs[:0], k.slab[:0], k.headers[:0]
+	for _, p := range k.ports {
+		for partition, rows := range p.rows {
+			if rows == nil || rows.N == 0 {
+				continue
+			}
+			at := len(out.slab)
+			var err error
+			if out.slab, err = p.enc.Encode(out.slab, rows, 0, rows.N); err != nil {
+				return err
+			}
+			out.add(k.def.Topic, int32(partition), k.time, span{key: at, keyEnd: at - 1, val: at, valEnd: len(out.slab)})
+			rows.Reset()
+		}
+	}
+	return nil
+}
+
+func byCause(a, b outputRef) int {
+	if a.seq != b.seq {
+		return int(a.seq) - int(b.seq)
+	}
+	return int(a.rank) - int(b.rank)
+}
+
+// appendKey appends the text of a key column's value.
+func appendKey(dst []byte, c *batch.Column, row int) []byte {
+	switch c.Type {
+	case batch.String:
+		return append(dst, c.Text(row)...)
+	case batch.Bool:
+		return strconv.AppendBool(dst, c.Bools[row])
+	case batch.Int64:
+		return strconv.AppendInt(dst, c.Ints[row], 10)
+	case batch.Float64:
+		return strconv.AppendFloat(dst, c.Floats[row], 'g', -1, 64)
+	case batch.Timestamp:
+		return time.UnixMilli(c.Ints[row]).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+	}
+	return dst
+}

@@ -1,0 +1,365 @@
+package run
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"runtime"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/state"
+)
+
+// Phase is where a task is in its life.
+type Phase int32
+
+// The phases, in the order a task goes through them. Any may end in Lost or
+// Failed.
+const (
+	Unassigned Phase = iota
+	Fence            // taking the lock, opening the journal
+	Locate           // finding the last committed step
+	Replay           // feeding the journaled steps after the checkpoint
+	Live             // processing new input
+	Drain            // finishing what was begun
+	Lost             // another worker has the task
+	Failed
+)
+
+func (p Phase) String() string {
+	return [...]string{"unassigned", "fence", "locate", "replay", "live", "drain", "lost", "failed"}[p]
+}
+
+// maxInflight is how many steps may be computed ahead of the one being committed.
+const maxInflight = 3
+
+// task is the unit of state and fencing: it processes the partitions it owns, one
+// step after another. One goroutine computes, a second commits what was computed.
+type task struct {
+	id    int
+	w     *worker
+	log   *slog.Logger
+	phase atomic.Int32
+
+	core  *core
+	part  state.Partition
+	tlog  connectors.TaskLog
+	feed  connectors.Feed
+	parts []taskPartition
+
+	step uint64     // last step computed
+	hash state.Hash // of that step's record
+
+	journal    atomic.Int64 // offset of the last committed journal record
+	saved      time.Time    // when the last checkpoint was staged
+	saving     atomic.Bool
+	needSave   bool
+	free       chan *stepBuffer
+	saves      sync.WaitGroup
+	lastReport time.Time
+	status     atomic.Pointer[TaskStatus]
+	replayed   uint64
+	restored   uint64
+}
+
+// taskPartition is one partition of one source that the task owns.
+type taskPartition struct {
+	connectors.TopicPartition
+	source  int
+	next    int64             // offset up to which it was processed, as the journal has it
+	seen    int64             // next, or further if only control records follow
+	end     int64             // last stable offset as last seen
+	pending *connectors.Fetch // fetched, partly processed
+}
+
+// stepBuffer is the memory of a step between computing and committing.
+type stepBuffer struct {
+	outputs outputs
+	record  stepRecord
+	journal []byte
+	step    connectors.Step
+	save    func(ctx context.Context) error // makes the checkpoint staged at its end durable; may be nil
+	begun   time.Time
+	oldest  int64 // record times, milliseconds
+	newest  int64
+	rows    int64
+}
+
+// errUncheckpointed says that the local checkpoint is not in the journal.
+var errUncheckpointed = errors.New("the local checkpoint is not a state of this journal")
+
+// run takes the task from fencing to the end of its life: until drain is closed
+// and all is committed, until ctx ends, or until something fails.
+func (t *task) run(ctx context.Context, drain <-chan struct{}) (err error) {
+	defer func() {
+		if err == nil || ctx.Err() != nil {
+			t.setPhase(Unassigned)
+		} else if errors.Is(err, connectors.ErrLost) {
+			t.setPhase(Lost)
+		} else {
+			t.setPhase(Failed)
+		}
+		err = errors.Join(err, t.close())
+	}()
+	open, err := t.fence(ctx)
+	if err != nil {
+		return err
+	}
+	err = t.restore(ctx, open)
+	if errors.Is(err, errUncheckpointed) {
+		t.log.Warn("local checkpoint discarded; rebuilding from the journal", "reason", err)
+		if err = t.rebuildable(ctx, open); err == nil {
+			err = t.discard()
+		}
+		if err == nil {
+			err = t.restore(ctx, open)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return t.live(ctx, drain)
+}
+
+func (t *task) close() error {
+	t.saves.Wait()
+	var errs []error
+	if t.feed != nil {
+		errs = append(errs, t.feed.Close())
+	}
+	if t.tlog != nil {
+		errs = append(errs, t.tlog.Close())
+	}
+	if t.part != nil {
+		errs = append(errs, t.part.Close())
+	}
+	t.feed, t.tlog, t.part = nil, nil, nil
+	return errors.Join(errs...)
+}
+
+func (t *task) setPhase(p Phase) {
+	if Phase(t.phase.Swap(int32(p))) != p {
+		t.log.Debug("task phase", "phase", p.String())
+	}
+	t.publish(true)
+}
+
+// fence takes the lock of the task and writes the open record.
+func (t *task) fence(ctx context.Context) (open int64, err error) {
+	t.setPhase(Fence)
+	if t.tlog, err = t.w.cluster.Log(t.id); err != nil {
+		return 0, err
+	}
+	t.parts = t.w.partitionsOf(t.id)
+	starts := make([]connectors.Position, len(t.parts))
+	for i, p := range t.parts {
+		starts[i] = connectors.Position{TopicPartition: p.TopicPartition, Next: connectors.Earliest}
+		if t.w.p.Sources[p.source].Start == "latest" {
+			starts[i].Next = connectors.Latest
+		}
+	}
+	if starts, err = t.w.cluster.Resolve(ctx, starts); err != nil {
+		return 0, err
+	}
+	r := t.w.openRecord()
+	for i, p := range t.parts {
+		r.Positions = append(r.Positions, inputRun{Source: p.source, Partition: p.Partition, Next: starts[i].Next})
+	}
+	return t.tlog.Fence(ctx, r.append(nil))
+}
+
+// restore rebuilds the state of the last committed step: the newest checkpoint,
+// then the journaled steps after it, emitting nothing.
+func (t *task) restore(ctx context.Context, open int64) error {
+	t.setPhase(Locate)
+	var err error
+	if t.part, err = t.w.store.Open(t.id); err != nil {
+		return err
+	}
+	if t.core, err = newCore(t.w.p, t.id, t.w.formats, coreOptions{BatchRows: t.w.opts.BatchRows, SinkPartitions: t.w.partitionCount}); err != nil {
+		return err
+	}
+	if err := t.core.bind(t.part); err != nil {
+		return err
+	}
+	at, held := t.part.Last()
+	if err := t.w.sameCluster(at, held); err != nil {
+		return err
+	}
+	t.step, t.hash, t.replayed, t.restored = at.Step, at.Hash, 0, at.Step
+	from := connectors.Earliest
+	if held {
+		from = at.Journal
+		for _, p := range at.Positions {
+			if i := t.partition(p.Topic, p.Partition); i >= 0 {
+				t.parts[i].next = p.Next
+			}
+		}
+	}
+	rep := &replay{t: t, verified: !held, started: held}
+	if err := t.tlog.ReadJournal(ctx, from, open, func(offset int64, b []byte) error { return rep.record(ctx, offset, b) }); err != nil {
+		return err
+	}
+	if err := rep.done(); err != nil {
+		return err
+	}
+	if err := t.checkOffsets(ctx); err != nil {
+		return err
+	}
+	if t.journal.Load() == 0 {
+		t.journal.Store(open)
+	}
+	t.needSave = t.replayed > 0
+	t.log.Info("task restored", "checkpoint", at.Step, "last_step", t.step, "replayed", t.replayed)
+	t.w.metrics.replayed.Add(float64(t.replayed))
+	return nil
+}
+
+// rebuildable checks that the journal reaches back to the first step, before the
+// local state is given up for it.
+func (t *task) rebuildable(ctx context.Context, open int64) error {
+	first := uint64(0)
+	err := t.tlog.ReadJournal(ctx, connectors.Earliest, open, func(_ int64, b []byte) error {
+		s, _, err := parseJournal(b)
+		if s != nil && first == 0 {
+			first = s.Step
+		}
+		return err
+	})
+	if err == nil && first != 1 {
+		err = fmt.Errorf("task %d: the local checkpoint does not fit the journal, and the journal does not reach back to step 1: the state cannot be rebuilt", t.id)
+	}
+	return err
+}
+
+// discard deletes the local state so that the task can be rebuilt from the
+// journal alone.
+func (t *task) discard() error {
+	if t.feed != nil {
+		if err := t.feed.Close(); err != nil {
+			return err
+		}
+		t.feed = nil
+	}
+	err := t.part.Close()
+	t.part = nil
+	for i := range t.parts {
+		t.parts[i].next, t.parts[i].pending = 0, nil
+	}
+	return errors.Join(err, t.w.store.Delete(t.id))
+}
+
+func (t *task) partition(topic string, partition int32) int {
+	return slices.IndexFunc(t.parts, func(p taskPartition) bool { return p.Topic == topic && p.Partition == partition })
+}
+
+func (t *task) partitionOfRun(r inputRun) int {
+	return slices.IndexFunc(t.parts, func(p taskPartition) bool { return p.source == r.Source && p.Partition == r.Partition })
+}
+
+// checkOffsets compares the positions of the journal, which are the truth, with
+// the offsets of the group. They are committed together, so a difference means
+// that somebody moved one of them.
+func (t *task) checkOffsets(ctx context.Context) error {
+	group, err := t.tlog.Offsets(ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range group {
+		i := t.partition(g.Topic, g.Partition)
+		if i < 0 || t.parts[i].next == g.Next {
+			continue
+		}
+		return fmt.Errorf("task %d: the journal ends at offset %d of %s but the consumer group says %d; they are committed together, so one was moved from outside: restore the group's offset to %d, or delete the pipeline's topics, group and state folder to start afresh",
+			t.id, t.parts[i].next, g.TopicPartition, g.Next, t.parts[i].next)
+	}
+	return nil
+}
+
+// openFeed starts reading at the positions reached.
+func (t *task) openFeed(ctx context.Context) (err error) {
+	if t.feed != nil {
+		return nil
+	}
+	from := make([]connectors.Position, len(t.parts))
+	for i, p := range t.parts {
+		from[i] = connectors.Position{TopicPartition: p.TopicPartition, Next: p.next}
+	}
+	t.feed, err = t.w.cluster.Feed(ctx, from)
+	return err
+}
+
+// poll returns the index of a partition whose pending fetch is fresh or has
+// records left. If only is not negative it waits for that partition.
+func (t *task) poll(ctx context.Context, only int) (int, error) {
+	for i := range t.parts {
+		if t.parts[i].pending != nil && (only < 0 || only == i) {
+			return i, nil
+		}
+	}
+	var tp *connectors.TopicPartition
+	if only >= 0 {
+		tp = &t.parts[only].TopicPartition
+	}
+	f, err := t.feed.Poll(ctx, t.w.opts.pollRecords(), tp)
+	if err != nil {
+		return -1, err
+	}
+	i := t.partition(f.Topic, f.Partition)
+	if i < 0 {
+		return -1, fmt.Errorf("task %d: a fetch of %s, which it does not own", t.id, f.TopicPartition)
+	}
+	t.parts[i].end, t.parts[i].seen = f.End, max(t.parts[i].seen, t.parts[i].next)
+	t.parts[i].pending = &f
+	return i, nil
+}
+
+// consume feeds the core with what is pending of a partition, up to the offset
+// limit (exclusive) and at most rows records. It returns the number of records
+// and their bytes.
+func (t *task) consume(i int, limit int64, rows int) (n int, bytes int64, err error) {
+	p := &t.parts[i]
+	f := p.pending
+	recs := f.Records
+	n = min(len(recs), rows)
+	if n > 0 && recs[n-1].Offset >= limit {
+		n, _ = slices.BinarySearchFunc(recs[:n], limit, func(r connectors.Record, o int64) int { return int(r.Offset - o) })
+	}
+	recs = recs[:n]
+	for i := range recs {
+		bytes += int64(len(recs[i].Key) + len(recs[i].Value))
+	}
+	if n > 0 {
+		if err := t.core.feed(p.source, p.Partition, recs); err != nil {
+			return n, bytes, fmt.Errorf("task %d, %s, offsets %d to %d: %w", t.id, p.TopicPartition, recs[0].Offset, recs[n-1].Offset, err)
+		}
+	}
+	f.Records = f.Records[n:]
+	switch {
+	case len(f.Records) > 0:
+		p.next = min(f.Records[0].Offset, limit)
+	default:
+		p.next = min(f.Next, limit)
+		if f.Next <= limit {
+			p.pending = nil
+		}
+	}
+	return n, bytes, nil
+}
+
+// openRecord describes this worker and what it runs.
+func (w *worker) openRecord() openRecord {
+	r := openRecord{
+		Incarnation: w.incarnation, Worker: w.opts.InstanceID, Host: w.opts.Host, Build: w.opts.Version,
+		Arch: runtime.GOARCH, Graph: w.graph, Cluster: w.clusterID,
+	}
+	for i, s := range w.p.Sources {
+		r.Sources = append(r.Sources, openSource{Name: s.Name, Topic: s.Topic, ID: w.sourceInfo[i].ID, Partitions: w.sourceInfo[i].Partitions})
+	}
+	return r
+}

@@ -1,0 +1,398 @@
+package run
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/pipeline"
+	"github.com/gradstream/gradstream/state"
+)
+
+// Options are what a worker needs beside the pipeline.
+type Options struct {
+	Formats    Formats
+	Log        *slog.Logger
+	Metrics    prometheus.Registerer // nil = none
+	Now        func() time.Time      // nil = time.Now
+	InstanceID string                // of the group member
+	Host       string
+	Version    string // of the program
+	BatchRows  int    // rows processed at once; 0 = the default; never changes a result
+	PollRows   int    // records taken from the feed at once; 0 = the default
+}
+
+func (o *Options) pollRecords() int {
+	if o.PollRows > 0 {
+		return o.PollRows
+	}
+	return 4 * maxBatchRows
+}
+
+// Worker runs the tasks of one pipeline that the group gives this process.
+type Worker struct{ w worker }
+
+type worker struct {
+	p       *pipeline.Pipeline
+	opts    Options
+	formats Formats
+	cluster connectors.Cluster
+	store   state.Store
+	metrics *metrics
+	now     func() time.Time
+	graph   state.Hash
+
+	incarnation string
+	clusterID   string
+	topology    *Topology
+	sourceInfo  []connectors.TopicInfo // as p.Sources
+	partitions  map[string]int32       // of sink and errors topics
+
+	mu    sync.Mutex
+	tasks map[int]*running
+	fatal chan error
+	ctx   context.Context
+}
+
+// running is a task and the means to end it.
+type running struct {
+	t     *task
+	drain chan struct{}
+	kill  context.CancelFunc
+	done  chan struct{}
+	once  sync.Once
+}
+
+// NewWorker prepares a worker. The topics must exist: see [Prepare].
+func NewWorker(p *pipeline.Pipeline, topo *Topology, cluster connectors.Cluster, store state.Store, o Options) *Worker {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	w := &Worker{worker{
+		p: p, opts: o, formats: o.Formats, cluster: cluster, store: store, now: o.Now,
+		metrics: newMetrics(p, o.Metrics), graph: sha256.Sum256([]byte(p.Hash())),
+		incarnation: fmt.Sprintf("%s-%d", o.InstanceID, o.Now().UnixNano()),
+		clusterID:   topo.Cluster, topology: topo, sourceInfo: topo.Sources, partitions: topo.Sinks,
+		tasks: map[int]*running{}, fatal: make(chan error, 1),
+	}}
+	return w
+}
+
+// Run takes part in the group until ctx ends, then drains every task,
+// checkpoints, and leaves the group. It returns early when a task fails for good.
+func (w *Worker) Run(ctx context.Context) error { return w.w.run(ctx) }
+
+func (w *worker) run(ctx context.Context) error {
+	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	w.ctx = work
+	member, leave := context.WithCancel(work)
+	joined := make(chan error, 1)
+	go func() { joined <- w.cluster.Join(member, w) }()
+
+	var err error
+	left := false
+	select {
+	case <-ctx.Done():
+		w.opts.Log.Info("stopping: draining tasks")
+	case err = <-w.fatal:
+	case err = <-joined:
+		left = true
+	}
+	w.Revoked(w.running(), false)
+	leave()
+	if !left {
+		if e := <-joined; e != nil && !errors.Is(e, context.Canceled) {
+			err = errors.Join(err, e)
+		}
+	}
+	select {
+	case e := <-w.fatal:
+		err = errors.Join(err, e)
+	default:
+	}
+	return err
+}
+
+func (w *worker) running() []int {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return slices.Sorted(maps.Keys(w.tasks))
+}
+
+// Assigned implements connectors.Host: it starts tasks.
+func (w *worker) Assigned(tasks []int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, id := range tasks {
+		if w.tasks[id] != nil {
+			continue
+		}
+		ctx, kill := context.WithCancel(w.ctx)
+		r := &running{drain: make(chan struct{}), kill: kill, done: make(chan struct{})}
+		r.t = &task{id: id, w: w, log: w.opts.Log.With("pipeline", w.p.Name, "task", id)}
+		w.tasks[id] = r
+		go func() {
+			defer close(r.done)
+			w.supervise(ctx, r)
+		}()
+	}
+}
+
+// Revoked implements connectors.Host: it stops tasks and waits for them.
+func (w *worker) Revoked(tasks []int, lost bool) {
+	w.mu.Lock()
+	var stop []*running
+	for _, id := range tasks {
+		if r := w.tasks[id]; r != nil {
+			stop = append(stop, r)
+			delete(w.tasks, id)
+		}
+	}
+	w.mu.Unlock()
+	for _, r := range stop {
+		if lost {
+			r.kill()
+		}
+		r.once.Do(func() { close(r.drain) })
+	}
+	for _, r := range stop {
+		<-r.done
+		r.kill()
+	}
+}
+
+// supervise runs a task; one that was lost is taken up again, after a while, as
+// long as the group still gives it to this worker.
+func (w *worker) supervise(ctx context.Context, r *running) {
+	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+		err := r.t.run(ctx, r.drain)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !errors.Is(err, connectors.ErrLost) {
+			r.t.log.Error("task failed", "err", err)
+			select {
+			case w.fatal <- err:
+			default:
+			}
+			return
+		}
+		r.t.log.Warn("task lost to another worker; will ask for it again while the group gives it to this one", "in", pause)
+		select {
+		case <-r.drain:
+			return
+		case <-ctx.Done():
+			return
+		case <-time.After(pause):
+		}
+	}
+}
+
+// partitionsOf lists the partitions that make up a task, source by source.
+func (w *worker) partitionsOf(task int) []taskPartition {
+	var parts []taskPartition
+	for i, s := range w.p.Sources {
+		for q := range w.sourceInfo[i].Partitions {
+			if q%w.topology.Tasks == task {
+				tp := connectors.TopicPartition{Topic: s.Topic, Partition: int32(q)}
+				parts = append(parts, taskPartition{TopicPartition: tp, source: i})
+			}
+		}
+	}
+	return parts
+}
+
+func (w *worker) partitionCount(topic string) int32 { return max(w.partitions[topic], 1) }
+
+// meta identifies what a checkpoint belongs to.
+func (w *worker) meta() map[string]string { return map[string]string{"cluster": w.clusterID} }
+
+// sameCluster refuses a checkpoint that was taken from another cluster.
+func (w *worker) sameCluster(m state.Manifest, held bool) error {
+	if have := m.Meta["cluster"]; held && have != w.clusterID {
+		return fmt.Errorf("the state folder belongs to Kafka cluster %q, the brokers are of cluster %q; use another state folder, or delete this one to start afresh", have, w.clusterID)
+	}
+	return nil
+}
+
+// Topology is what the brokers say of a pipeline's topics.
+type Topology struct {
+	Cluster string
+	Tasks   int
+	Sources []connectors.TopicInfo // as the pipeline's sources
+	Sinks   map[string]int32       // partitions of sink and errors topics
+}
+
+// JournalTopic and StateTopic name a pipeline's internal topics.
+func JournalTopic(p *pipeline.Pipeline) string { return p.Name + ".journal" }
+
+// StateTopic names the topic of remote checkpoints.
+func StateTopic(p *pipeline.Pipeline) string { return p.Name + ".state" }
+
+// TopicState is one topic a pipeline needs.
+type TopicState struct {
+	connectors.TopicInfo
+	Role string // source, sink, errors or internal
+}
+
+// Topics describes every topic of the pipeline: those that exist as they are, the
+// others as Prepare would create them. The tasks are counted on the way.
+func Topics(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Cluster) (id string, tasks int, topics []TopicState, err error) {
+	add := func(role, name string, partitions int, config map[string]string) {
+		for _, t := range topics {
+			if t.Name == name {
+				return
+			}
+		}
+		t := TopicState{Role: role}
+		t.Topic = connectors.Topic{Name: name, Partitions: partitions, Replication: p.Kafka.Replication, Config: config}
+		topics = append(topics, t)
+	}
+	for _, s := range p.Sources {
+		add("source", s.Topic, s.Partitions, nil)
+	}
+	for _, s := range p.Sinks {
+		add("sink", s.Topic, s.Partitions, nil)
+	}
+	for _, s := range p.Sources {
+		add("errors", s.Errors, 1, nil)
+	}
+	add("internal", JournalTopic(p), 0, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
+	add("internal", StateTopic(p), 0, map[string]string{"cleanup.policy": "compact"})
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+	}
+	id, infos, err := cluster.Describe(ctx, names)
+	if err != nil {
+		return "", 0, nil, err
+	}
+	widest := 0
+	for i, info := range infos {
+		if info.Missing {
+			topics[i].Missing = true
+		} else {
+			topics[i].TopicInfo = info
+		}
+		if topics[i].Role == "source" {
+			widest = max(widest, topics[i].Partitions)
+		}
+	}
+	tasks = p.Tasks
+	if tasks == 0 {
+		tasks = widest
+	}
+	if tasks > widest {
+		return "", 0, nil, fmt.Errorf("tasks: %d is more than the %d partitions of the sources", tasks, widest)
+	}
+	for i := range topics {
+		if topics[i].Role == "internal" && topics[i].Missing {
+			topics[i].Partitions = tasks
+		}
+	}
+	return id, tasks, topics, nil
+}
+
+// Prepare checks the topics of a pipeline against the brokers and creates those
+// that are missing and may be created: sources only if createSources says so.
+func Prepare(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Cluster, createSources bool) (*Topology, error) {
+	id, tasks, topics, err := Topics(ctx, p, cluster)
+	if err != nil {
+		return nil, err
+	}
+	byName := map[string]connectors.TopicInfo{}
+	var missing []connectors.Topic
+	var absent, present []string
+	for _, t := range topics {
+		byName[t.Name] = t.TopicInfo
+		if t.Role == "internal" {
+			if t.Missing {
+				absent = append(absent, t.Name)
+			} else {
+				present = append(present, t.Name)
+				if t.Partitions != tasks {
+					return nil, fmt.Errorf("topic %q has %d partitions but the pipeline now has %d tasks; the number of tasks cannot change under existing state: restore it, or give the pipeline another name", t.Name, t.Partitions, tasks)
+				}
+			}
+		}
+		if t.Missing {
+			if t.Role == "source" && !createSources {
+				return nil, fmt.Errorf("source topic %q does not exist on cluster %s; create it (gradstream topics %s creates what is missing)", t.Name, id, p.File)
+			}
+			missing = append(missing, t.Topic)
+		}
+	}
+	if err := coPartitioned(p, byName); err != nil {
+		return nil, err
+	}
+	if len(absent) > 0 {
+		committed, err := cluster.Committed(ctx)
+		if err != nil {
+			return nil, err
+		}
+		if len(present) > 0 || len(committed) > 0 {
+			have := strings.Join(present, ", ")
+			if len(committed) > 0 {
+				have = strings.TrimPrefix(have+", offsets of group "+p.Name, ", ")
+			}
+			return nil, fmt.Errorf("%s exists but %s does not: part of the pipeline's memory is gone, and going on would lose or repeat events; restore what is missing, or delete the rest to start afresh", have, strings.Join(absent, ", "))
+		}
+	}
+	if len(missing) > 0 {
+		if err := cluster.Create(ctx, missing); err != nil {
+			return nil, err
+		}
+		if id, _, topics, err = Topics(ctx, p, cluster); err != nil {
+			return nil, err
+		}
+		for _, t := range topics {
+			byName[t.Name] = t.TopicInfo
+		}
+	}
+	topo := &Topology{Cluster: id, Tasks: tasks, Sinks: map[string]int32{}}
+	for _, s := range p.Sources {
+		topo.Sources = append(topo.Sources, byName[s.Topic])
+		topo.Sinks[s.Errors] = int32(byName[s.Errors].Partitions)
+	}
+	for _, s := range p.Sinks {
+		topo.Sinks[s.Topic] = int32(byName[s.Topic].Partitions)
+	}
+	return topo, nil
+}
+
+// coPartitioned refuses sources that one operator reads together but whose
+// partition counts differ: their keys would not meet in one task.
+func coPartitioned(p *pipeline.Pipeline, topics map[string]connectors.TopicInfo) error {
+	reach := map[string][]*pipeline.Source{}
+	for _, s := range p.Sources {
+		reach[s.Name] = []*pipeline.Source{s}
+	}
+	for _, n := range p.Nodes {
+		var all []*pipeline.Source
+		for _, from := range n.From {
+			all = append(all, reach[from]...)
+		}
+		for _, s := range all {
+			a, b := topics[all[0].Topic].Partitions, topics[s.Topic].Partitions
+			if a != b {
+				return fmt.Errorf("operator %s joins sources %s and %s, but topic %q has %d partitions and topic %q has %d; they must be equal", n.Name, all[0].Name, s.Name, all[0].Topic, a, s.Topic, b)
+			}
+		}
+		reach[n.Name] = all
+	}
+	return nil
+}
