@@ -90,7 +90,7 @@ func (e *Env) In(c spec.Column, types ...batch.Type) Col {
 	at := c.Pos
 	i := s.Lookup(c.Name)
 	if i < 0 {
-		want := "one of: " + strings.Join(columnsOf(s, types), ", ")
+		want := columnsOf(s, types)
 		if n := spec.Nearest(c.Name, s.Names()); n != "" {
 			want = fmt.Sprintf("did you mean %q?", n)
 		}
@@ -98,7 +98,7 @@ func (e *Env) In(c spec.Column, types ...batch.Type) Col {
 		return 0
 	}
 	if f := s.Fields[i]; len(types) > 0 && !slices.Contains(types, f.Type) {
-		e.Errorf(at, typeList(types), "column %q is %s", c.Name, f.TypeString())
+		e.Errorf(at, "expected "+typeList(types), "column %q is %s", c.Name, f.TypeString())
 	}
 	return Col(i)
 }
@@ -125,7 +125,7 @@ func (e *Env) Field(c Col) batch.Field {
 func (e *Env) Add(f batch.Field) Col {
 	s := e.inputs[0]
 	if s.Lookup(f.Name) >= 0 || slices.ContainsFunc(e.added, func(a batch.Field) bool { return a.Name == f.Name }) {
-		e.Errorf(e.pos, "another name for this operator or column", "column %q exists already", f.Name)
+		e.Errorf(e.pos, "expected another name for this operator or column", "column %q exists already", f.Name)
 	}
 	e.added = append(e.added, f)
 	return Col(len(s.Fields) + len(e.added) - 1)
@@ -180,17 +180,23 @@ func (e *Env) Bind(name string, version int, s state.Stateful) {
 // between batches.
 func (e *Env) Report(f func(r *Report)) { e.reports = append(e.reports, f) }
 
-func columnsOf(s *batch.Schema, types []batch.Type) []string {
+// columnsOf says which columns of the types there are; a column whose own type is
+// wrong counts.
+func columnsOf(s *batch.Schema, types []batch.Type) string {
+	const most = 12
 	var names []string
 	for _, f := range s.Fields {
-		if len(types) == 0 || slices.Contains(types, f.Type) {
+		if len(types) == 0 || f.Type == 0 || slices.Contains(types, f.Type) {
 			names = append(names, f.Name)
 		}
 	}
-	if len(names) == 0 {
-		return []string{"none: the input has no such column"}
+	switch n := len(names); {
+	case n == 0:
+		return "expected a column of type " + typeList(types) + ", but the input has none"
+	case n > most:
+		return fmt.Sprintf("expected one of %s and %d more", strings.Join(names[:most], ", "), n-most)
 	}
-	return names
+	return spec.Suggest("", names)
 }
 
 func typeList(types []batch.Type) string {
@@ -198,5 +204,12 @@ func typeList(types []batch.Type) string {
 	for i, t := range types {
 		names[i] = t.String()
 	}
-	return strings.Join(names, " or ")
+	switch n := len(names); n {
+	case 0:
+		return "any type"
+	case 1:
+		return names[0]
+	default:
+		return strings.Join(names[:n-1], ", ") + " or " + names[n-1]
+	}
 }
