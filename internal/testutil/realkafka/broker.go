@@ -1,6 +1,7 @@
 package realkafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -9,14 +10,14 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"testing"
 	"time"
 
-	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // Broker is one process of a [Cluster].
@@ -169,7 +170,7 @@ func (b *Broker) cpu() time.Duration {
 
 var errPortTaken = errors.New("port taken")
 
-// awaitReady waits until the broker answers and counts at least n brokers and a controller.
+// awaitReady waits until the broker itself answers and counts at least n brokers and a controller.
 func (b *Broker) awaitReady(ctx context.Context, n int) error {
 	p := b.latest()
 	client, err := kgo.NewClient(kgo.SeedBrokers(b.Addr()), kgo.DialTimeout(time.Second))
@@ -177,32 +178,9 @@ func (b *Broker) awaitReady(ctx context.Context, n int) error {
 		return err
 	}
 	defer client.Close()
-	admin := kadm.NewClient(client)
 	last := errors.New("no answer yet")
 	for {
-		err := func() error {
-			ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
-			defer cancel()
-			// A quick look first: the client's own retries wait longer than a start takes.
-			conn, err := new(net.Dialer).DialContext(ctx, "tcp", b.Addr())
-			if err != nil {
-				return err
-			}
-			conn.Close()
-			meta, err := admin.BrokerMetadata(ctx)
-			if err != nil {
-				return err
-			}
-			if len(meta.Brokers) < n || meta.Controller < 0 {
-				return fmt.Errorf("knows %d brokers of %d, controller %d", len(meta.Brokers), n, meta.Controller)
-			}
-			for _, peer := range meta.Brokers {
-				if int(peer.NodeID) == b.id {
-					return nil
-				}
-			}
-			return errors.New("does not know itself")
-		}()
+		err := b.ready(ctx, client, n)
 		if err == nil {
 			return nil
 		}
@@ -212,9 +190,9 @@ func (b *Broker) awaitReady(ctx context.Context, n int) error {
 		select {
 		case <-time.After(50 * time.Millisecond):
 		case <-p.done:
-			log := b.Log()
-			err := fmt.Errorf("broker %d ended while it started: %v\n%s", b.id, p.cmd.ProcessState, log)
-			if strings.Contains(log, "Address already in use") {
+			err := fmt.Errorf("broker %d ended while it started: %v\n%s", b.id, p.cmd.ProcessState, b.Log())
+			// Kafka says so where it happens and then much more while it stops.
+			if log, _ := os.ReadFile(b.logFile()); bytes.Contains(log, []byte("Address already in use")) {
 				err = fmt.Errorf("%w: %w", errPortTaken, err)
 			}
 			return err
@@ -222,6 +200,36 @@ func (b *Broker) awaitReady(ctx context.Context, n int) error {
 			return fmt.Errorf("broker %d does not become ready: %w: %w\n%s", b.id, ctx.Err(), last, b.Log())
 		}
 	}
+}
+
+// ready asks the broker once whether it is what awaitReady waits for.
+func (b *Broker) ready(ctx context.Context, client *kgo.Client, n int) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	// A quick look first: the client's own retries wait longer than a start takes.
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", b.Addr())
+	if err != nil {
+		return err
+	}
+	conn.Close()
+	// To the seed, not through the client, which would answer from its memory or ask any broker it has heard of.
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{} // none; nil means all
+	resp, err := client.SeedBrokers()[0].Request(ctx, req)
+	if err != nil {
+		return err
+	}
+	meta := resp.(*kmsg.MetadataResponse)
+	if meta.ClusterID == nil || *meta.ClusterID != b.cluster.id {
+		return errors.New("another cluster answers at the address")
+	}
+	if len(meta.Brokers) < n || meta.ControllerID < 0 {
+		return fmt.Errorf("knows %d brokers of %d, controller %d", len(meta.Brokers), n, meta.ControllerID)
+	}
+	if !slices.ContainsFunc(meta.Brokers, func(peer kmsg.MetadataResponseBroker) bool { return int(peer.NodeID) == b.id }) {
+		return errors.New("does not know itself")
+	}
+	return nil
 }
 
 // Kill ends the broker at once (SIGKILL), paused or not, and waits until the process is gone: a crash. No error if it

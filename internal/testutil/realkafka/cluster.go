@@ -20,6 +20,7 @@ type Cluster struct {
 	dir     string
 	java    string
 	jars    string
+	id      string // Kafka's cluster id
 	brokers []*Broker
 }
 
@@ -55,7 +56,7 @@ func Run(ctx context.Context, dir string, opts Options) (*Cluster, error) {
 	defer cancel()
 	// Between choosing a free port and Kafka's taking it somebody else may: then everything is done anew elsewhere.
 	for attempt := 1; ; attempt++ {
-		c := &Cluster{opts: opts, dir: filepath.Join(dir, strconv.Itoa(attempt)), java: javaPath, jars: jars}
+		c := &Cluster{opts: opts, dir: filepath.Join(dir, strconv.Itoa(attempt)), java: javaPath, jars: jars, id: newUUID()}
 		err := c.start(ctx)
 		if err == nil {
 			return c, nil
@@ -100,7 +101,6 @@ func (c *Cluster) start(ctx context.Context) error {
 		}
 	}
 
-	clusterID := newUUID()
 	if err := c.each(func(b *Broker) error {
 		if err := os.MkdirAll(b.dir, 0o755); err != nil {
 			return err
@@ -111,7 +111,7 @@ func (c *Cluster) start(ctx context.Context) error {
 			return err
 		}
 		out, err := c.Command(ctx, "kafka.tools.StorageTool", "format", "--config", b.config(),
-			"--cluster-id", clusterID, "--initial-controllers", strings.Join(voters, ",")).CombinedOutput()
+			"--cluster-id", c.id, "--initial-controllers", strings.Join(voters, ",")).CombinedOutput()
 		if err != nil {
 			return fmt.Errorf("format the storage of broker %d: %w\n%s", b.id, err, tail(out, 4000))
 		}

@@ -80,6 +80,10 @@ func properties(id, port, controllerPort int, bootstrap string, logDir string, b
 		"transaction.state.log.num.partitions":         "8",
 		"share.coordinator.state.topic.num.partitions": "8",
 
+		// 9 s and 2 s by default. For that long a killed broker may not come back and its partitions have no leader.
+		"broker.session.timeout.ms":    "3000",
+		"broker.heartbeat.interval.ms": "500",
+
 		"group.initial.rebalance.delay.ms": "0",
 		"auto.create.topics.enable":        "false",
 		// 128 MB of a small heap by default.
@@ -110,7 +114,11 @@ func log4j(level, target string) string {
   <Appenders>
     <Console name="console" target="` + target + `"><PatternLayout pattern="[%d] %p %m (%c)%n"/></Console>
   </Appenders>
-  <Loggers><Root level="` + level + `"><AppenderRef ref="console"/></Root></Loggers>
+  <Loggers>
+    <!-- It prints all settings, several times over: hundreds of lines that hide the rest. -->
+    <Logger name="org.apache.kafka.common.config.AbstractConfig" level="warn"/>
+    <Root level="` + level + `"><AppenderRef ref="console"/></Root>
+  </Loggers>
 </Configuration>
 `
 }

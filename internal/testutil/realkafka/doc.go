@@ -38,7 +38,7 @@
 // Every process is broker and controller (KRaft), bound to 127.0.0.1, formatted by Kafka's own storage tool with its
 // default features, so transactions are of version 2. Topics are never created by accident
 // (auto.create.topics.enable=false); groups form without the initial delay; internal topics have 8 partitions rather
-// than 50. Everything else is Kafka's default unless [Options.Properties] says otherwise. Java gets a 512 MB heap and G1.
+// than 50; a broker that is killed or paused counts as dead after 3 seconds rather than 9, and may come back no sooner. Everything else is Kafka's default unless [Options.Properties] says otherwise. Java gets a 512 MB heap and G1.
 //
 // # What is left behind
 //
