@@ -15,7 +15,8 @@ type Inspector interface {
 	// Handles lists the handles of a task in ascending order of node and name.
 	Handles(task int) ([]HandleInfo, error)
 	// Entries yields the entries of a handle in ascending order of the keys. Keys
-	// and values are good for the length of the call of yield.
+	// and values are good for the length of the call of yield, which must not call
+	// the store.
 	Entries(task int, id ID, yield func(key, value []byte) bool) error
 	// Delete removes all state of a task, which must not be open.
 	Delete(task int) error
