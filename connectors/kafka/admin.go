@@ -1,0 +1,261 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+// Describe returns the cluster's id and what it knows of each topic, in order:
+// partitions, replication and id; not the configuration. A topic that does not
+// exist is Missing; one that may not be seen is an error.
+func (c *Cluster) Describe(ctx context.Context, topics []string) (string, []connectors.TopicInfo, error) {
+	var md kadm.Metadata
+	err := c.again(ctx, "asking for topics", func() (err error) {
+		if len(topics) == 0 {
+			md, err = c.adm.BrokerMetadata(ctx) // no topics at all; an empty list would mean every one
+		} else {
+			md, err = c.adm.Metadata(ctx, topics...)
+		}
+		if err != nil {
+			return err
+		}
+		for _, t := range topics {
+			d, ok := md.Topics[t]
+			if ok && d.Err != nil && kerr.IsRetriable(d.Err) && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
+				return d.Err // a leader election: partitions are not all known
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", nil, err
+	}
+	infos := make([]connectors.TopicInfo, len(topics))
+	for i, name := range topics {
+		infos[i].Name = name
+		d, ok := md.Topics[name]
+		switch {
+		case !ok || errors.Is(d.Err, kerr.UnknownTopicOrPartition):
+			infos[i].Missing = true
+		case d.Err != nil:
+			return "", nil, explain("topic "+name, d.Err)
+		default:
+			infos[i].Partitions = len(d.Partitions)
+			infos[i].Replication = d.Partitions.NumReplicas()
+			infos[i].ID = d.ID
+			c.ids.put(name, d.ID)
+		}
+	}
+	return md.Cluster, infos, nil
+}
+
+// Create creates topics and waits until they can be used. One that exists is an
+// error, as is one that may not be created: the message names it. Those before it
+// are then created.
+func (c *Cluster) Create(ctx context.Context, topics []connectors.Topic) error {
+	names := make([]string, len(topics))
+	for i, t := range topics {
+		names[i] = t.Name
+		if t.Partitions < 1 {
+			return fmt.Errorf("topic %s: %d partitions: expected 1 or more", t.Name, t.Partitions)
+		}
+		config := map[string]*string{}
+		for k, v := range t.Config {
+			config[k] = &v
+		}
+		repl := int16(t.Replication)
+		if repl == 0 {
+			repl = -1 // the broker's default
+		}
+		resp, err := c.adm.CreateTopics(ctx, int32(t.Partitions), repl, config, t.Name)
+		if err != nil {
+			return explain("creating topic "+t.Name, err)
+		}
+		r := resp[t.Name]
+		switch {
+		case r.Err == nil:
+		case r.ErrMessage != "":
+			return explain("creating topic "+t.Name, fmt.Errorf("%w: %s", r.Err, r.ErrMessage))
+		default:
+			return explain("creating topic "+t.Name, r.Err)
+		}
+	}
+	// The brokers learn of topics one after the other.
+	for try := 0; ; try++ {
+		_, infos, err := c.Describe(ctx, names)
+		if err != nil {
+			return err
+		}
+		missing := ""
+		for _, i := range infos {
+			if i.Missing {
+				missing = i.Name
+			}
+		}
+		if missing == "" {
+			return nil
+		}
+		if !sleep(ctx, retryBackoff(try)) {
+			return fmt.Errorf("topic %s was created but cannot be seen yet: %w", missing, ctx.Err())
+		}
+	}
+}
+
+// Committed returns all positions committed to the group, of any topic.
+func (c *Cluster) Committed(ctx context.Context) ([]connectors.Position, error) {
+	return c.committed(ctx, func(string, int32) bool { return true })
+}
+
+func (c *Cluster) committed(ctx context.Context, want func(topic string, partition int32) bool) ([]connectors.Position, error) {
+	var out []connectors.Position
+	err := c.again(ctx, "positions of group "+c.opt.Group, func() error {
+		out = out[:0]
+		// Stable: an offset fetched plainly right after a commit may be the one before.
+		all, err := c.adm.FetchOffsets(kadm.RequireStable(ctx), c.opt.Group)
+		if err != nil {
+			return err
+		}
+		for _, o := range all.Sorted() {
+			if !want(o.Topic, o.Partition) {
+				continue
+			}
+			if o.Err != nil {
+				return o.Err
+			}
+			if o.At < 0 {
+				continue
+			}
+			out = append(out, connectors.Position{TopicPartition: connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}, Next: o.At})
+		}
+		return nil
+	})
+	return out, err
+}
+
+// again calls f until it succeeds, an error cannot heal, or ctx ends.
+func (c *Cluster) again(ctx context.Context, doing string, f func() error) error {
+	said := time.Now()
+	for try := 0; ; try++ {
+		err := f()
+		if err == nil {
+			return nil
+		}
+		if finalError(err) || ctx.Err() != nil || decide(phaseSend, err) == actStop {
+			return explain(doing, err)
+		}
+		if time.Since(said) >= c.opt.Patience {
+			said = time.Now()
+			c.log.Warn("Kafka does not answer as it should; trying on", "doing", doing, "brokers", c.opt.Brokers, "err", err)
+		}
+		if !sleep(ctx, retryBackoff(try)) {
+			return explain(doing, errors.Join(ctx.Err(), err))
+		}
+	}
+}
+
+// Resolve turns the relative positions into absolute ones: the log's start, or
+// the end of what is committed.
+func (c *Cluster) Resolve(ctx context.Context, from []connectors.Position) ([]connectors.Position, error) {
+	out := append([]connectors.Position(nil), from...)
+	for _, rel := range []int64{connectors.Earliest, connectors.Latest} {
+		var topics []string
+		for _, p := range out {
+			if p.Next == rel {
+				topics = append(topics, p.Topic)
+			}
+		}
+		if len(topics) == 0 {
+			continue
+		}
+		list := c.adm.ListStartOffsets
+		if rel == connectors.Latest {
+			list = c.adm.ListCommittedOffsets
+		}
+		err := c.again(ctx, "positions of "+topics[0], func() error {
+			got, err := list(ctx, topics...)
+			if err != nil {
+				return err
+			}
+			for i, p := range out {
+				if p.Next != rel {
+					continue
+				}
+				o, ok := got.Lookup(p.Topic, p.Partition)
+				if !ok {
+					return fmt.Errorf("%v: %w", p.TopicPartition, kerr.UnknownTopicOrPartition)
+				}
+				if o.Err != nil {
+					return fmt.Errorf("%v: %w", p.TopicPartition, o.Err)
+				}
+				out[i].Next = o.Offset
+			}
+			return nil
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return out, nil
+}
+
+// bounds returns the first offset of a partition's log and the last stable one.
+func (c *Cluster) bounds(ctx context.Context, tp connectors.TopicPartition) (start, end int64, err error) {
+	ps, err := c.Resolve(ctx, []connectors.Position{{TopicPartition: tp, Next: connectors.Earliest}, {TopicPartition: tp, Next: connectors.Latest}})
+	if err != nil {
+		return 0, 0, err
+	}
+	return ps[0].Next, ps[1].Next, nil
+}
+
+// topicIDs remembers the ids of topics: the newest versions of some requests name
+// topics by id alone.
+type topicIDs struct {
+	mu sync.Mutex
+	m  map[string][16]byte
+}
+
+func (t *topicIDs) put(name string, id [16]byte) {
+	t.mu.Lock()
+	if t.m == nil {
+		t.m = map[string][16]byte{}
+	}
+	t.m[name] = id
+	t.mu.Unlock()
+}
+
+func (t *topicIDs) get(name string) ([16]byte, bool) {
+	t.mu.Lock()
+	id, ok := t.m[name]
+	t.mu.Unlock()
+	return id, ok
+}
+
+func (t *topicIDs) forget(name string) {
+	t.mu.Lock()
+	delete(t.m, name)
+	t.mu.Unlock()
+}
+
+// topicID returns the id of a topic, asking once; the zero id on a cluster that
+// has none.
+func (c *Cluster) topicID(ctx context.Context, name string) ([16]byte, error) {
+	if id, ok := c.ids.get(name); ok {
+		return id, nil
+	}
+	_, infos, err := c.Describe(ctx, []string{name})
+	if err != nil {
+		return [16]byte{}, err
+	}
+	if infos[0].Missing {
+		return [16]byte{}, explain("topic "+name, kerr.UnknownTopicOrPartition)
+	}
+	return infos[0].ID, nil
+}

@@ -1,0 +1,339 @@
+// Package kafka connects the engine to Kafka: it implements the contract of
+// package connectors with franz-go, which nothing else in the project imports.
+//
+// A [Cluster] is the broker as one worker of one pipeline sees it. It holds three
+// kinds of connections: a group member that only elects which tasks this worker
+// runs and never fetches; one fetching client shared by the feeds of all tasks;
+// and two transactional producers a task, one for its outputs and one for its
+// checkpoints. The transactional ids are the lock on a task, the group is not:
+// whoever initialised PIPELINE/TASK/out last owns the task, and whatever an
+// earlier owner had begun is decided before the later one reads anything.
+//
+// [StartEmbedded] runs a development broker in the process.
+package kafka
+
+import (
+	"context"
+	"crypto/tls"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+	"github.com/twmb/franz-go/pkg/kversion"
+	"github.com/twmb/franz-go/plugin/kprom"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+// Options say which cluster, and which worker of which pipeline. Brokers,
+// Pipeline and, for a cluster that is joined or logged to, Sources and Tasks are
+// needed; the rest has defaults.
+type Options struct {
+	Brokers  []string // host:port of some brokers
+	Pipeline string   // names the group, the internal topics and the transactional ids
+
+	Group      string // consumer group; default Pipeline
+	InstanceID string // static member id; default none, a dynamic member
+	Version    string // client.id is gradstream-Version; default dev
+
+	Sources []string                                // source topics
+	Tasks   int                                     // number of tasks
+	TaskOf  func(topic string, partition int32) int // default partition mod Tasks
+
+	JournalTopic string // default Pipeline.journal; partition = task
+	StateTopic   string // default Pipeline.state; partition = task; may be missing
+
+	SessionTimeout     time.Duration // of the group member; default 6 s
+	TransactionTimeout time.Duration // of the output transactions; default 10 s
+	CheckpointTimeout  time.Duration // of the checkpoint transactions; default 60 s
+
+	Compression string // of what is produced: none (default), lz4, snappy or zstd
+
+	FetchWait   time.Duration // how long a broker may hold a fetch that finds nothing; default 50 ms
+	FeedBytes   int           // bytes a feed buffers before its partitions are paused; default 16 MiB
+	Patience    time.Duration // between two messages about a broker that does not answer; default 5 s
+	MaxInFlight int           // output bytes of a step on their way at a time; default 32 MiB
+
+	TLS    *tls.Config // nil: plain text
+	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
+
+	Metrics prometheus.Registerer // nil: none
+	Log     *slog.Logger          // nil: none
+
+	extra []kgo.Opt // of every client; for tests
+}
+
+// withDefaults fills in what was left out and checks the rest.
+func (o Options) withDefaults() (Options, error) {
+	if len(o.Brokers) == 0 {
+		return o, errors.New("no Kafka brokers are given")
+	}
+	if o.Pipeline == "" {
+		return o, errors.New("the pipeline has no name")
+	}
+	if o.Tasks < 0 {
+		return o, fmt.Errorf("%d tasks: expected 1 or more", o.Tasks)
+	}
+	def := func(s *string, v string) {
+		if *s == "" {
+			*s = v
+		}
+	}
+	dur := func(d *time.Duration, v time.Duration) {
+		if *d <= 0 {
+			*d = v
+		}
+	}
+	def(&o.Group, o.Pipeline)
+	def(&o.Version, "dev")
+	def(&o.JournalTopic, o.Pipeline+".journal")
+	def(&o.StateTopic, o.Pipeline+".state")
+	def(&o.Compression, "none")
+	dur(&o.SessionTimeout, 6*time.Second)
+	dur(&o.TransactionTimeout, 10*time.Second)
+	dur(&o.CheckpointTimeout, time.Minute)
+	dur(&o.FetchWait, 50*time.Millisecond)
+	dur(&o.Patience, 5*time.Second)
+	if o.FeedBytes <= 0 {
+		o.FeedBytes = 16 << 20
+	}
+	if o.MaxInFlight <= 0 {
+		o.MaxInFlight = 32 << 20
+	}
+	if o.TaskOf == nil && o.Tasks > 0 {
+		tasks := o.Tasks
+		o.TaskOf = func(_ string, p int32) int { return int(p) % tasks }
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	if _, err := compression(o.Compression); err != nil {
+		return o, err
+	}
+	return o, nil
+}
+
+func compression(name string) (kgo.CompressionCodec, error) {
+	switch name {
+	case "", "none":
+		return kgo.NoCompression(), nil
+	case "lz4":
+		return kgo.Lz4Compression(), nil
+	case "snappy":
+		return kgo.SnappyCompression(), nil
+	case "zstd":
+		return kgo.ZstdCompression(), nil
+	}
+	return kgo.CompressionCodec{}, fmt.Errorf("unknown compression %q; expected none, lz4, snappy or zstd", name)
+}
+
+// Cluster is a Kafka cluster as one worker of one pipeline sees it. Its methods
+// may be called from several goroutines.
+type Cluster struct {
+	opt   Options
+	log   *slog.Logger
+	base  []kgo.Opt
+	admin *kgo.Client
+	adm   *kadm.Client
+	tv2   bool // transactions of version 2: one epoch a transaction
+
+	mu     sync.Mutex
+	fetch  *fetcher // nil until the first feed
+	logs   map[*taskLog]struct{}
+	closed bool
+
+	member member
+	ids    topicIDs
+}
+
+var _ connectors.Cluster = (*Cluster)(nil)
+
+// Open connects to the cluster. It waits for a broker to answer, saying every few
+// seconds which addresses it is trying, until ctx ends; then it returns an error
+// that names them. Cancelling ctx later has no effect.
+func Open(ctx context.Context, o Options) (*Cluster, error) {
+	o, err := o.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	c := &Cluster{opt: o, log: o.Log, logs: map[*taskLog]struct{}{}}
+	c.base = baseOptions(o.Brokers, o.Version, o.TLS, o.Dialer, o.Log)
+	c.base = append(c.base, o.extra...)
+	if c.admin, err = c.client(); err != nil {
+		return nil, err
+	}
+	c.adm = kadm.NewClient(c.admin)
+	if err := c.reach(ctx); err != nil {
+		c.admin.Close()
+		return nil, err
+	}
+	if !c.tv2 {
+		c.log.Warn("exactly once is not proven on this cluster: its feature transaction.version is below 2, so that a delayed end of one transaction can end a later one; upgrade to Kafka 4.0 or newer and finalize the feature",
+			"brokers", o.Brokers)
+	}
+	return c, nil
+}
+
+// baseOptions are what every client of ours has in common.
+func baseOptions(brokers []string, version string, t *tls.Config, dial func(context.Context, string, string) (net.Conn, error), log *slog.Logger) []kgo.Opt {
+	opts := []kgo.Opt{
+		kgo.SeedBrokers(brokers...),
+		kgo.ClientID("gradstream-" + version),
+		kgo.WithLogger(clientLog{log}),
+		kgo.RetryBackoffFn(retryBackoff),
+		kgo.MetadataMinAge(100 * time.Millisecond), // a produce to a topic made a moment ago must not wait for seconds
+	}
+	if t != nil {
+		opts = append(opts, kgo.DialTLSConfig(t))
+	}
+	if dial != nil {
+		opts = append(opts, kgo.Dialer(dial))
+	}
+	return opts
+}
+
+// client opens a client with the common options and these.
+func (c *Cluster) client(opts ...kgo.Opt) (*kgo.Client, error) {
+	cl, err := kgo.NewClient(append(slices.Clip(c.base), opts...)...)
+	if err != nil {
+		return nil, fmt.Errorf("kafka client: %w", err)
+	}
+	return cl, nil
+}
+
+// metrics returns the option that exports a client's metrics, if any are wanted.
+// Only clients of which a pipeline has one get it: a set of series for each of a
+// thousand producers would drown the rest.
+func (c *Cluster) metrics(which string) []kgo.Opt {
+	if c.opt.Metrics == nil {
+		return nil
+	}
+	return []kgo.Opt{kgo.WithHooks(kprom.NewMetrics("gradstream_kafka",
+		kprom.Registerer(c.opt.Metrics),
+		kprom.WithStaticLabel(prometheus.Labels{"pipeline": c.opt.Pipeline, "client": which}),
+	))}
+}
+
+// reach waits until a broker answers and notes what the cluster can do.
+func (c *Cluster) reach(ctx context.Context) error {
+	said := time.Now()
+	for try := 0; ; try++ {
+		attempt, cancel := context.WithTimeout(ctx, c.opt.Patience)
+		resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(attempt, c.admin)
+		cancel()
+		if err == nil {
+			for _, f := range resp.FinalizedFeatures {
+				if f.Name == "transaction.version" {
+					c.tv2 = f.MaxVersionLevel >= 2
+				}
+			}
+			return nil
+		}
+		if ctx.Err() != nil {
+			return fmt.Errorf("no Kafka broker answers at %s: %w", strings.Join(c.opt.Brokers, ", "), err)
+		}
+		if final := finalError(err); final {
+			return fmt.Errorf("Kafka at %s: %w", strings.Join(c.opt.Brokers, ", "), err)
+		}
+		if try == 0 || time.Since(said) >= c.opt.Patience {
+			said = time.Now()
+			c.log.Warn("no Kafka broker answers yet; trying on", "brokers", strings.Join(c.opt.Brokers, ", "), "err", err)
+		}
+		sleep(ctx, retryBackoff(try))
+	}
+}
+
+// producerVersions caps what producers ask of a cluster without transactions of
+// version 2, where offsets join a transaction only by AddOffsetsToTxn.
+func (c *Cluster) producerVersions() []kgo.Opt {
+	if c.tv2 {
+		return nil
+	}
+	v := kversion.Stable()
+	v.SetMaxKeyVersion(int16(kmsg.TxnOffsetCommit), 4)
+	return []kgo.Opt{kgo.MaxVersions(v)}
+}
+
+// Close ends all connections. Feeds and logs opened by the cluster are closed
+// with it.
+func (c *Cluster) Close() error {
+	c.mu.Lock()
+	if c.closed {
+		c.mu.Unlock()
+		return nil
+	}
+	c.closed = true
+	fetch := c.fetch
+	var logs []*taskLog
+	for l := range c.logs {
+		logs = append(logs, l)
+	}
+	c.mu.Unlock()
+	for _, l := range logs {
+		l.Close()
+	}
+	if fetch != nil {
+		fetch.close()
+	}
+	c.admin.Close()
+	return nil
+}
+
+// errClosed is returned by what is used after [Cluster.Close].
+var errClosed = errors.New("the connection to Kafka is closed")
+
+// retryBackoff doubles from 5 ms to 500 ms. Tasks fail together when a broker
+// does, but their number is small: no jitter.
+func retryBackoff(try int) time.Duration {
+	return min(5*time.Millisecond<<min(try, 10), 500*time.Millisecond)
+}
+
+// sleep waits for d or until ctx ends and reports whether ctx still lives.
+func sleep(ctx context.Context, d time.Duration) bool {
+	t := time.NewTimer(d)
+	defer t.Stop()
+	select {
+	case <-t.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}
+
+// clientLog hands the client's messages on one level lower: what is routine for
+// a Kafka client (every transaction begun, every rebalance) is not news to whoever
+// runs a pipeline.
+type clientLog struct{ log *slog.Logger }
+
+func (l clientLog) Level() kgo.LogLevel {
+	ctx := context.Background()
+	switch {
+	case l.log.Enabled(ctx, slog.LevelDebug):
+		return kgo.LogLevelInfo
+	case l.log.Enabled(ctx, slog.LevelInfo):
+		return kgo.LogLevelWarn
+	case l.log.Enabled(ctx, slog.LevelWarn):
+		return kgo.LogLevelError
+	}
+	return kgo.LogLevelNone
+}
+
+func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
+	to := slog.LevelDebug
+	switch level {
+	case kgo.LogLevelWarn:
+		to = slog.LevelInfo
+	case kgo.LogLevelError:
+		to = slog.LevelWarn
+	}
+	l.log.Log(context.Background(), to, "kafka: "+msg, keyvals...)
+}

@@ -1,0 +1,112 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+// ReadJournal yields the committed records from the offset up to and including
+// the one at offset to, which must be a committed record: an open record of
+// Fence. The end of the log is no use as a goal: the last offset is a control
+// record nearly always. Where retention has removed the records at from, reading
+// begins where the log does; the caller sees it by the offsets.
+func (l *taskLog) ReadJournal(ctx context.Context, from, to int64, yield func(offset int64, record []byte) error) error {
+	tp := connectors.TopicPartition{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}
+	for {
+		start, _, err := l.c.bounds(ctx, tp)
+		if err != nil {
+			return err
+		}
+		from = max(from, start)
+		if from > to {
+			return fmt.Errorf("%v: the record at offset %d is gone: the log starts at %d", tp, to, start)
+		}
+		next, err := l.readJournal(ctx, tp, from, to, yield)
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, kerr.OffsetOutOfRange) {
+			return err
+		}
+		from = next // retention has overtaken us: on from the new start
+	}
+}
+
+func (l *taskLog) readJournal(ctx context.Context, tp connectors.TopicPartition, from, to int64, yield func(int64, []byte) error) (next int64, err error) {
+	cl, err := l.c.client(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{tp.Topic: {tp.Partition: kgo.NoResetOffset().At(from)}}),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(l.c.opt.FetchWait),
+		kgo.FetchMaxPartitionBytes(4<<20),
+	)
+	if err != nil {
+		return from, err
+	}
+	defer cl.Close()
+	next = from
+	for {
+		wait, cancel := context.WithTimeout(ctx, l.c.opt.Patience)
+		fetches := cl.PollFetches(wait)
+		cancel()
+		if ctx.Err() != nil {
+			return next, ctx.Err()
+		}
+		for _, f := range fetches {
+			for _, t := range f.Topics {
+				for i := range t.Partitions {
+					p := &t.Partitions[i]
+					for _, r := range p.Records {
+						if r.Offset > to {
+							return next, fmt.Errorf("%v: no committed record at offset %d", tp, to)
+						}
+						next = r.Offset + 1
+						if r.Attrs.IsControl() {
+							continue
+						}
+						if err := yield(r.Offset, r.Value); err != nil {
+							return next, err
+						}
+						if r.Offset == to {
+							return next, nil
+						}
+					}
+					switch {
+					case p.Err == nil, errors.Is(p.Err, context.DeadlineExceeded):
+					case errors.Is(p.Err, kerr.OffsetOutOfRange):
+						return next, p.Err
+					default:
+						return next, explain("reading "+tp.String(), p.Err)
+					}
+				}
+			}
+		}
+		if fetches.NumRecords() == 0 && wait.Err() != nil {
+			l.reportStall(ctx, tp, next, to)
+		}
+	}
+}
+
+// reportStall says why nothing comes: most likely a transaction that nobody ends.
+func (l *taskLog) reportStall(ctx context.Context, tp connectors.TopicPartition, next, to int64) {
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	_, end, err := l.c.bounds(short, tp)
+	switch {
+	case err != nil:
+		l.c.log.Warn("reading the journal does not get on", "partition", tp, "at", next, "to", to, "err", err)
+	case end <= to:
+		l.c.log.Warn("reading the journal does not get on: a transaction of another producer is open below the record; it ends by its timeout, or list it with kafka-transactions.sh find-hanging",
+			"partition", tp, "at", next, "to", to, "last_stable_offset", end)
+	default:
+		l.c.log.Warn("reading the journal does not get on; trying on", "partition", tp, "at", next, "to", to, "last_stable_offset", end)
+	}
+}

@@ -1,0 +1,32 @@
+package kafka
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"time"
+)
+
+// lockFile takes the lock that a file stands for, for as long as this process
+// lives, and writes into a file beside it who holds it.
+func lockFile(name string) (unlock func(), err error) {
+	f, held, err := openLocked(name)
+	who := name + ".by"
+	if err != nil {
+		return nil, err
+	}
+	if held {
+		by, _ := os.ReadFile(who)
+		return nil, fmt.Errorf("in use by another process%s; stop it, or use another folder", strings.TrimRight(" "+string(by), " \n"))
+	}
+	host, _ := os.Hostname()
+	note := fmt.Sprintf("(process %d on %s since %s)\n", os.Getpid(), host, time.Now().Format(time.DateTime))
+	if err := os.WriteFile(who, []byte(note), 0o644); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return func() {
+		os.Remove(who)
+		f.Close()
+	}, nil
+}

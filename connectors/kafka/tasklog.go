@@ -1,0 +1,310 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+// openKey is the key of the record that Fence writes to the state topic.
+const openKey = "@open"
+
+// Log opens the log of a task, from 0, without taking its lock. A worker has at
+// most one log of a task open at a time.
+func (c *Cluster) Log(task int) (connectors.TaskLog, error) {
+	if task < 0 || task >= c.opt.Tasks {
+		return nil, fmt.Errorf("task %d: the pipeline has tasks 0 to %d", task, c.opt.Tasks-1)
+	}
+	l := &taskLog{c: c, task: task, prefix: fmt.Sprintf("%s/%d", c.opt.Pipeline, task)}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.closed {
+		return nil, errClosed
+	}
+	c.logs[l] = struct{}{}
+	return l, nil
+}
+
+// taskLog implements connectors.TaskLog. The lock on the task is the pair of
+// transactional ids PIPELINE/TASK/out and PIPELINE/TASK/ckpt.
+type taskLog struct {
+	c      *Cluster
+	task   int
+	prefix string
+
+	out, ckpt *txnClient // nil before Fence
+	open      []byte     // the open record, written again where an outcome is unknown
+	last      int64      // offset of the latest record of ours in the journal
+	dead      error      // set once the log may not be used any more
+
+	records []kgo.Record // reused from step to step
+	headers []kgo.RecordHeader
+}
+
+// Fence takes the lock. It may be called again after [connectors.ErrLost], once
+// [Cluster.Confirm] has returned nil.
+func (l *taskLog) Fence(ctx context.Context, open []byte) (int64, error) {
+	l.closeClients()
+	l.open, l.dead = append([]byte(nil), open...), nil
+	topics := []string{l.c.opt.JournalTopic, l.c.opt.StateTopic}
+	_, infos, err := l.c.Describe(ctx, topics)
+	if err != nil {
+		return 0, err
+	}
+	for i, info := range infos {
+		switch {
+		case info.Missing && i == 0:
+			return 0, fmt.Errorf("the journal topic %s does not exist; create it with gradstream topics", info.Name)
+		case info.Missing:
+		case info.Partitions <= l.task:
+			return 0, fmt.Errorf("topic %s has %d partitions, task %d needs one of its own: was the topic made for fewer tasks?", info.Name, info.Partitions, l.task)
+		}
+	}
+	if l.out, err = l.c.newTxnClient(l.prefix+"/out", l.c.opt.TransactionTimeout); err != nil {
+		return 0, err
+	}
+	if l.ckpt, err = l.c.newTxnClient(l.prefix+"/ckpt", l.c.opt.CheckpointTimeout); err != nil {
+		return 0, err
+	}
+	for _, t := range []*txnClient{l.out, l.ckpt} {
+		if err := t.take(ctx); err != nil {
+			return 0, l.die(err)
+		}
+	}
+	if !infos[1].Missing {
+		if _, err := l.commitOpen(ctx, l.ckpt, l.c.opt.StateTopic); err != nil {
+			return 0, l.die(err)
+		}
+	}
+	at, err := l.commitOpen(ctx, l.out, l.c.opt.JournalTopic)
+	if err != nil {
+		return 0, l.die(err)
+	}
+	l.last = at
+	return at, nil
+}
+
+// commitOpen commits the open record in a transaction of its own. Where the
+// outcome is unknown it writes another: readers take any number of them.
+func (l *taskLog) commitOpen(ctx context.Context, t *txnClient, topic string) (int64, error) {
+	rec := kgo.Record{Topic: topic, Partition: int32(l.task), Value: l.open}
+	if topic == l.c.opt.StateTopic {
+		rec.Key = []byte(openKey)
+	}
+	retry := l.c.retry(ctx, t.id+": opening")
+	for {
+		p, err := t.send(ctx, &rec)
+		switch act := decide(p, err); act {
+		case actDone:
+			return rec.Offset, nil
+		case actLost, actStop:
+			return 0, t.fatal(ctx, act, p, err)
+		case actFail:
+			t.abort(ctx)
+			return 0, explain(fmt.Sprintf("%s[%d]", topic, l.task), err)
+		default:
+			if err := t.abort(ctx); err != nil {
+				return 0, err
+			}
+			if err := retry(err); err != nil {
+				return 0, err
+			}
+		}
+		rec = kgo.Record{Topic: topic, Partition: int32(l.task), Key: rec.Key, Value: l.open}
+	}
+}
+
+// Offsets returns the positions committed to the group for the task's partitions.
+func (l *taskLog) Offsets(ctx context.Context) ([]connectors.Position, error) {
+	sources := map[string]bool{}
+	for _, s := range l.c.opt.Sources {
+		sources[s] = true
+	}
+	return l.c.committed(ctx, func(topic string, p int32) bool {
+		return (len(sources) == 0 || sources[topic]) && l.c.opt.TaskOf(topic, p) == l.task
+	})
+}
+
+// Commit makes the step durable and visible, all or nothing.
+func (l *taskLog) Commit(ctx context.Context, s *connectors.Step) (int64, error) {
+	if l.dead != nil {
+		return 0, l.dead
+	}
+	if l.out == nil {
+		return 0, errors.New("the log is not fenced")
+	}
+	at, err := l.commit(ctx, s)
+	if err != nil {
+		return 0, l.die(err)
+	}
+	l.last = at
+	return at, nil
+}
+
+func (l *taskLog) commit(ctx context.Context, s *connectors.Step) (int64, error) {
+	retry := l.c.retry(ctx, fmt.Sprintf("%s: step %d", l.prefix, s.StepNo))
+	now := time.Now() // one time for all attempts: what is sent again is the same bytes
+	for {
+		if err := l.c.withMembership(l.task, func(string, int32, *string) error { return nil }); err != nil {
+			if errors.Is(err, connectors.ErrLost) {
+				return 0, err
+			}
+			if err := retry(err); err != nil { // back in the group soon, or the task is gone
+				return 0, err
+			}
+			continue
+		}
+		p, err := l.sendStep(ctx, s, now)
+		act := decide(p, err)
+		switch act {
+		case actDone:
+			return l.records[len(s.Outputs)].Offset, nil
+		case actLost, actStop:
+			return 0, l.out.fatal(ctx, act, p, err)
+		case actFail:
+			name := l.out.failedAt(s, l.c)
+			l.out.abort(ctx)
+			return 0, explain(fmt.Sprintf("step %d of task %d, %v, %s", s.StepNo, l.task, p, name), err)
+		case actResolve:
+			l.c.log.Warn("whether a step was committed is not known; looking into the journal", "id", l.out.id, "step", s.StepNo, "err", err)
+			at, done, rerr := l.settle(ctx, s)
+			if rerr != nil {
+				return 0, rerr
+			}
+			if done {
+				return at, nil
+			}
+		case actResend:
+			if err := l.out.abort(ctx); err != nil {
+				return 0, err
+			}
+		}
+		if err := retry(err); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// settle finds out whether the step was committed, after which it is decided: no
+// transaction of ours is open any more. A new open record marks how far the
+// journal has to be read.
+func (l *taskLog) settle(ctx context.Context, s *connectors.Step) (at int64, committed bool, err error) {
+	if err := l.out.abort(ctx); err != nil {
+		return 0, false, err
+	}
+	mark, err := l.commitOpen(ctx, l.out, l.c.opt.JournalTopic)
+	if err != nil {
+		return 0, false, err
+	}
+	if s.Resolve == nil {
+		return 0, false, fmt.Errorf("step %d: the outcome is unknown and the step cannot be recognised", s.StepNo)
+	}
+	err = l.ReadJournal(ctx, l.last+1, mark, func(offset int64, record []byte) error {
+		if offset < mark && s.Resolve(record) {
+			at, committed = offset, true
+		}
+		return nil
+	})
+	if err == nil && !committed {
+		l.last = mark
+	}
+	return at, committed, err
+}
+
+// sendStep fills the reused records and sends them as one transaction. The journal
+// record is the one behind the outputs.
+func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Time) (phase, error) {
+	n := len(s.Outputs) + 1
+	if cap(l.records) < n {
+		l.records = make([]kgo.Record, n, n+n/4)
+	}
+	l.records = l.records[:n]
+	l.headers = l.headers[:0]
+	if err := l.out.begin(); err != nil {
+		return phaseSend, err
+	}
+	for i := range s.Outputs {
+		o, r := &s.Outputs[i], &l.records[i]
+		*r = kgo.Record{Key: o.Key, Value: o.Value, Topic: o.Topic, Partition: o.Partition, Timestamp: now}
+		if o.Time != 0 {
+			r.Timestamp = time.UnixMilli(o.Time)
+		}
+		if len(o.Headers) > 0 {
+			lo := len(l.headers)
+			for _, h := range o.Headers {
+				l.headers = append(l.headers, kgo.RecordHeader(h))
+			}
+			r.Headers = l.headers[lo:len(l.headers):len(l.headers)]
+		}
+		if err := l.out.put(ctx, r); err != nil {
+			return phaseSend, err
+		}
+	}
+	r := &l.records[n-1]
+	*r = kgo.Record{Value: s.Journal, Topic: l.c.opt.JournalTopic, Partition: int32(l.task), Timestamp: now}
+	if err := l.out.put(ctx, r); err != nil {
+		return phaseSend, err
+	}
+	if err := l.out.flush(ctx); err != nil {
+		return phaseSend, err
+	}
+	if len(s.Offsets) > 0 {
+		err := l.c.withMembership(l.task, func(id string, gen int32, instance *string) error {
+			return l.out.offsets(ctx, s, id, gen, instance)
+		})
+		if err != nil {
+			return phaseOffsets, err
+		}
+	}
+	return phaseEnd, l.out.end(ctx, kgo.TryCommit)
+}
+
+// die ends the use of the log: after any error the caller must fence again or
+// stop.
+func (l *taskLog) die(err error) error {
+	l.dead = fmt.Errorf("the log of task %d has failed before: %w", l.task, err)
+	return err
+}
+
+// Close closes the log's connections; a transaction that is still open is left to
+// the next owner's Fence.
+func (l *taskLog) Close() error {
+	l.c.mu.Lock()
+	delete(l.c.logs, l)
+	l.c.mu.Unlock()
+	l.closeClients()
+	l.dead = errClosed
+	return nil
+}
+
+func (l *taskLog) closeClients() {
+	for _, t := range []*txnClient{l.out, l.ckpt} {
+		if t != nil {
+			t.cl.Close()
+		}
+	}
+	l.out, l.ckpt = nil, nil
+}
+
+// retry returns a function to call before each new attempt, with the reason: it
+// waits, longer each time, says so every few seconds, and returns an error when
+// ctx ends.
+func (c *Cluster) retry(ctx context.Context, doing string) func(error) error {
+	try, said := 0, time.Now()
+	return func(why error) error {
+		if time.Since(said) >= c.opt.Patience {
+			said = time.Now()
+			c.log.Warn("trying on", "doing", doing, "tries", try+1, "err", why)
+		}
+		if !sleep(ctx, retryBackoff(try)) {
+			return fmt.Errorf("%s: %w (%w)", doing, ctx.Err(), why)
+		}
+		try++
+		return nil
+	}
+}
