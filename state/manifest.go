@@ -37,7 +37,7 @@ func AppendManifest(dst []byte, m Manifest) []byte {
 		dst = appendText(dst, k)
 		dst = appendText(dst, m.Meta[k])
 	}
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+	return appendSum(dst, start)
 }
 
 // DecodeManifest reads the bytes of [AppendManifest]. The error wraps
@@ -100,7 +100,7 @@ func AppendID(dst []byte, id ID) []byte {
 	dst = appendText(dst, id.Name)
 	dst = binary.AppendVarint(dst, int64(id.Version))
 	dst = appendText(dst, id.Pinned)
-	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
+	return appendSum(dst, start)
 }
 
 // DecodeID reads the bytes of [AppendID], with the errors of [DecodeManifest].
@@ -116,6 +116,11 @@ func DecodeID(src []byte) (ID, error) {
 		return ID{}, err
 	}
 	return id, nil
+}
+
+// appendSum appends the CRC32C of dst[start:].
+func appendSum(dst []byte, start int) []byte {
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
 func appendText(dst []byte, s string) []byte {

@@ -20,7 +20,7 @@ var headerKey = []byte{0}
 
 const (
 	headerLen = 1 + 8 + 4 + 4 + 4
-	pageHead  = 1 + 2
+	pageHead  = 1 + 4 + 2
 	crcLen    = 4
 )
 
@@ -110,13 +110,14 @@ func appendPage(dst []byte, p int, values []float32) []byte {
 	start := len(dst)
 	dst = slices.Grow(dst, pageHead+4*len(values)+crcLen)
 	dst = append(dst, formatVersion)
+	dst = binary.LittleEndian.AppendUint32(dst, uint32(p))
 	dst = binary.LittleEndian.AppendUint16(dst, uint16(len(values)))
 	body := dst[len(dst) : len(dst)+4*len(values)]
 	for i, v := range values {
 		binary.LittleEndian.PutUint32(body[4*i:4*i+4], math.Float32bits(v))
 	}
 	dst = dst[:len(dst)+len(body)]
-	return binary.LittleEndian.AppendUint32(dst, checksum(dst[start:], p))
+	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
 // decodePage sets values from page p, which must be of that length.
@@ -124,11 +125,14 @@ func decodePage(values []float32, p int, src []byte) error {
 	if len(src) > 0 && src[0] != formatVersion {
 		return fmt.Errorf("%w: page %d of weights has format version %d; this program reads version %d", state.ErrLayout, p, src[0], formatVersion)
 	}
-	if want := pageHead + 4*len(values) + crcLen; len(src) != want || int(binary.LittleEndian.Uint16(src[1:])) != len(values) {
+	if want := pageHead + 4*len(values) + crcLen; len(src) != want || int(binary.LittleEndian.Uint16(src[5:])) != len(values) {
 		return fmt.Errorf("%w: page %d of weights has %d bytes; expected %d", state.ErrDamaged, p, len(src), want)
 	}
-	if end := len(src) - crcLen; checksum(src[:end], p) != binary.LittleEndian.Uint32(src[end:]) {
+	if end := len(src) - crcLen; crc32.Checksum(src[:end], castagnoli) != binary.LittleEndian.Uint32(src[end:]) {
 		return fmt.Errorf("%w: the checksum of page %d of weights is wrong", state.ErrDamaged, p)
+	}
+	if n := binary.LittleEndian.Uint32(src[1:]); n != uint32(p) {
+		return fmt.Errorf("%w: page %d of weights lies in the place of page %d", state.ErrDamaged, n, p)
 	}
 	body := src[pageHead : len(src)-crcLen]
 	for i := range values {
@@ -142,11 +146,3 @@ func decodePage(values []float32, p int, src []byte) error {
 }
 
 var errNotFinite = errors.New("a stored weight is not a finite number")
-
-// checksum is the CRC32C of the bytes followed by the page number, so that a
-// page that lies under another key is found too.
-func checksum(b []byte, p int) uint32 {
-	var n [4]byte
-	binary.LittleEndian.PutUint32(n[:], uint32(p))
-	return crc32.Update(crc32.Checksum(b, castagnoli), castagnoli, n[:])
-}

@@ -30,6 +30,7 @@ type Table struct {
 	saved  []uint8 // by page: 1 if the last save holds it
 	headed bool    // the last save holds the header
 	buf    []byte
+	key    [4]byte
 }
 
 // New returns a table of zeros. Stride is at least 1. A table of 0 rows is for
@@ -128,7 +129,6 @@ func (t *Table) Changed(yield func(key, value []byte) bool) {
 		t.buf = t.appendHeader(t.buf[:0])
 		more = yield(headerKey, t.buf)
 	}
-	var key [4]byte
 	for p := nextMark(t.dirty, 0); p >= 0; p = nextMark(t.dirty, p+1) {
 		t.dirty[p] = 0
 		values := t.page(p)
@@ -136,13 +136,13 @@ func (t *Table) Changed(yield func(key, value []byte) bool) {
 		if allZero(values) {
 			t.saved[p] = 0
 			if was {
-				more = more && yield(appendPageKey(key[:0], p), nil)
+				more = more && yield(t.pageKey(p), nil)
 			}
 			continue
 		}
 		t.saved[p] = 1
 		t.buf = appendPage(t.buf[:0], p, values)
-		more = more && yield(appendPageKey(key[:0], p), t.buf)
+		more = more && yield(t.pageKey(p), t.buf)
 	}
 }
 
@@ -191,6 +191,8 @@ func (t *Table) Load(key, value []byte) error {
 	t.dirty[p], t.saved[p] = 0, 1
 	return nil
 }
+
+func (t *Table) pageKey(p int) []byte { return appendPageKey(t.key[:0], p) }
 
 func (t *Table) page(p int) []float32 {
 	return t.Data[p*PageLen : min((p+1)*PageLen, len(t.Data))]

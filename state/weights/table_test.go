@@ -1,0 +1,340 @@
+package weights
+
+import (
+	"bytes"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"maps"
+	"math"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/gradstream/gradstream/state"
+)
+
+var _ state.Stateful = (*Table)(nil)
+
+// dump collects what Changed or All yields; a deleted entry is "-".
+func dump(seq func(func(key, value []byte) bool)) map[string]string {
+	out := make(map[string]string)
+	last := ""
+	for k, v := range seq {
+		if last != "" && string(k) <= last {
+			panic("keys do not ascend")
+		}
+		last = string(k)
+		out[last] = string(v)
+		if v == nil {
+			out[last] = "-"
+		}
+	}
+	return out
+}
+
+func pages(m map[string]string) []int {
+	var out []int
+	for k, v := range m {
+		if len(k) != 4 {
+			continue
+		}
+		p := int(binary.BigEndian.Uint32([]byte(k)))
+		if v == "-" {
+			p = -p
+		}
+		out = append(out, p)
+	}
+	slices.Sort(out)
+	return out
+}
+
+func TestTouchMarksThePagesOfARow(t *testing.T) {
+	for _, c := range []struct {
+		rows, stride int
+		touch        []uint32
+		want         []int
+	}{
+		{4096, 1, []uint32{0, 1023, 3072}, []int{0, 3}},
+		{4096, 1, []uint32{1024}, []int{1}},
+		{4096, 2, []uint32{511, 512}, []int{0, 1}},
+		{64, 1024, []uint32{0, 63}, []int{0, 63}},
+		{3000, 3, []uint32{341}, []int{0, 1}}, // floats 1023, 1024, 1025
+		{3000, 3, []uint32{340}, []int{0}},
+		{3000, 3, []uint32{342}, []int{1}},
+		{10, 2500, []uint32{1}, []int{2, 3, 4}}, // floats 2500 to 4999
+		{10, 2048, []uint32{1}, []int{2, 3}},
+		{5, 7, []uint32{4}, []int{0}},
+	} {
+		tb := New(c.rows, c.stride)
+		for i := range tb.Data {
+			tb.Data[i] = 1
+		}
+		tb.Touch(c.touch)
+		if got := pages(dump(tb.Changed)); !slices.Equal(got, c.want) {
+			t.Errorf("%d x %d, touch %v: pages %v, want %v", c.rows, c.stride, c.touch, got, c.want)
+		}
+		for _, i := range c.touch {
+			tb.TouchRow(int(i))
+		}
+		if got := pages(dump(tb.Changed)); !slices.Equal(got, c.want) {
+			t.Errorf("%d x %d, touch rows %v: pages %v, want %v", c.rows, c.stride, c.touch, got, c.want)
+		}
+		if got := pages(dump(tb.Changed)); got != nil {
+			t.Errorf("%v are changed twice", got)
+		}
+		tb.TouchAll()
+		if got, want := len(pages(dump(tb.Changed))), (c.rows*c.stride+1023)/1024; got != want {
+			t.Errorf("TouchAll: %d pages, want %d", got, want)
+		}
+	}
+}
+
+// The sum of all Changed is All, at any stride, whatever is written.
+func TestChangedAddsUpToAll(t *testing.T) {
+	for _, stride := range []int{1, 2, 3, 5, 8, 700, 1024, 1500} {
+		t.Run(fmt.Sprint("stride ", stride), func(t *testing.T) {
+			rng := rand.New(rand.NewPCG(1, uint64(stride)))
+			tb := New(6000/stride+2, stride)
+			saved := make(map[string]string)
+			for range 60 {
+				for range rng.IntN(4) {
+					row := rng.IntN(tb.Rows())
+					v := float32(rng.IntN(3) - 1)
+					for j := range tb.Row(row) {
+						tb.Row(row)[j] = v
+					}
+					tb.Touch([]uint32{uint32(row)})
+				}
+				if rng.IntN(10) == 0 {
+					clear(tb.Data)
+					tb.TouchAll()
+				}
+				for k, v := range dump(tb.Changed) {
+					if v == "-" {
+						if _, ok := saved[k]; !ok {
+							t.Errorf("deletes page %x, which was not saved", k)
+						}
+						delete(saved, k)
+					} else {
+						saved[k] = v
+					}
+				}
+				if all := dump(tb.All); !maps.Equal(all, saved) {
+					t.Fatalf("saved pages %v, all pages %v", pages(saved), pages(all))
+				}
+				// What was saved loads into a table that held something else.
+				other := New(tb.Rows(), stride)
+				other.Data[len(other.Data)-1] = 5
+				other.TouchAll()
+				for _, k := range slices.Sorted(maps.Keys(saved)) {
+					if err := other.Load([]byte(k), []byte(saved[k])); err != nil {
+						t.Fatal(err)
+					}
+				}
+				if !slices.Equal(other.Data, tb.Data) {
+					t.Fatal("the restored table differs")
+				}
+				if c := dump(other.Changed); len(c) != 0 {
+					t.Fatalf("a restored table has changed pages %v", pages(c))
+				}
+			}
+		})
+	}
+}
+
+func TestNegativeZeroSurvives(t *testing.T) {
+	tb := New(2, 1)
+	tb.Data[1] = float32(math.Copysign(0, -1))
+	if got := pages(dump(tb.All)); len(got) != 1 {
+		t.Error("a page of -0 is not stored")
+	}
+}
+
+func TestNorms(t *testing.T) {
+	tb := New(4, 2)
+	copy(tb.Data, []float32{3, 100, 0, 100, -4, 100, 0, 0})
+	if tb.NonZero() != 2 || tb.L2() != 5 {
+		t.Errorf("%d non-zero, norm %v; want 2, 5", tb.NonZero(), tb.L2())
+	}
+	if tb.Rows() != 4 || tb.Stride() != 2 || !slices.Equal(tb.Row(2), []float32{-4, 100}) {
+		t.Error("shape")
+	}
+	none := New(0, 3)
+	if none.NonZero() != 0 || none.L2() != 0 || len(none.Data) != 0 || len(dump(none.All)) != 1 {
+		t.Error("a table without rows")
+	}
+}
+
+// The bytes are those of docs/format/weights.md, put together by hand.
+func TestBytes(t *testing.T) {
+	tb := New(1025, 1)
+	tb.Data[1024] = 1.5
+	got := dump(tb.All)
+	header, _ := hex.DecodeString("01" + "0104000000000000" + "01000000" + "00040000")
+	header = binary.LittleEndian.AppendUint32(header, crc32.Checksum(header, castagnoli))
+	page, _ := hex.DecodeString("01" + "01000000" + "0100" + "0000c03f")
+	page = binary.LittleEndian.AppendUint32(page, crc32.Checksum(page, castagnoli))
+	want := map[string]string{"\x00": string(header), "\x00\x00\x00\x01": string(page)}
+	if !maps.Equal(got, want) {
+		t.Errorf("%x\n%x", got, want)
+	}
+	rows, stride, err := ReadHeader(header)
+	if rows != 1025 || stride != 1 || err != nil || !IsHeader([]byte{0}) || IsHeader([]byte{0, 0, 0, 0}) {
+		t.Error(rows, stride, err)
+	}
+	values, first, err := ReadPage(make([]float32, PageLen), []byte{0, 0, 0, 1}, page)
+	if first != 1024 || !slices.Equal(values, []float32{1.5}) || err != nil {
+		t.Error(values, first, err)
+	}
+}
+
+func TestLoadRefuses(t *testing.T) {
+	source := New(2000, 1)
+	source.Data[0], source.Data[1999] = 1, 2
+	e := dump(source.All)
+	head, page0, page1 := e["\x00"], e["\x00\x00\x00\x00"], e["\x00\x00\x00\x01"]
+	key0, key1 := "\x00\x00\x00\x00", "\x00\x00\x00\x01"
+	with := func(v float32) string {
+		return string(appendPage(nil, 0, append(make([]float32, 1023), v)))
+	}
+	newer := "\x02" + page0[1:]
+	for _, c := range []struct {
+		name, key, value string
+		rows, stride     int
+		is               error
+		text             string
+	}{
+		{"other rows", "\x00", head, 2001, 1, nil, "2000 rows of 1; the pipeline file asks for 2001 rows of 1"},
+		{"other stride", "\x00", head, 1000, 2, nil, "asks for 1000 rows of 2"},
+		{"flipped header", "\x00", head[:3] + "\xff" + head[4:], 2000, 1, state.ErrDamaged, "checksum"},
+		{"short header", "\x00", head[:9], 2000, 1, state.ErrDamaged, "9 bytes"},
+		{"newer header", "\x00", "\x02" + head[1:], 2000, 1, state.ErrLayout, "format version 2"},
+		{"flipped page", key0, page0[:99] + "\x01" + page0[100:], 2000, 1, state.ErrDamaged, "checksum of page 0"},
+		{"moved page", key1, page0, 2048, 1, state.ErrDamaged, "page 0 of weights lies in the place of page 1"},
+		{"cut page", key0, page0[:len(page0)-1], 2000, 1, state.ErrDamaged, "expected 4107"},
+		{"short last page", key1, page1[:40], 2000, 1, state.ErrDamaged, "page 1"},
+		{"empty page", key0, "", 2000, 1, state.ErrDamaged, "0 bytes"},
+		{"newer page", key0, newer, 2000, 1, state.ErrLayout, "format version 2"},
+		{"page beyond", "\x00\x00\x00\x02", page0, 2000, 1, state.ErrDamaged, "page 2 of a table of 2"},
+		{"strange key", "\x00\x01", page0, 2000, 1, state.ErrDamaged, "no entry"},
+		{"empty key", "", page0, 2000, 1, state.ErrDamaged, "no entry"},
+		{"NaN", key0, with(float32(math.NaN())), 2000, 1, nil, "page 0 of weights: a stored weight is not a finite number"},
+		{"Inf", key0, with(float32(math.Inf(-1))), 2000, 1, nil, "not a finite number"},
+	} {
+		tb := New(c.rows, c.stride)
+		if c.key != "\x00" {
+			tb.headed = true
+		}
+		err := tb.Load([]byte(c.key), []byte(c.value))
+		if err == nil || c.is != nil && !errors.Is(err, c.is) || !strings.Contains(err.Error(), c.text) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+	}
+	if err := New(2000, 1).Load([]byte(key0), []byte(page0)); !errors.Is(err, state.ErrDamaged) {
+		t.Errorf("page without header: %v", err)
+	}
+}
+
+func TestTouchPanicsBeyondTheTable(t *testing.T) {
+	defer func() {
+		if recover() == nil {
+			t.Error("no panic")
+		}
+	}()
+	New(1024, 1).Touch([]uint32{1024})
+}
+
+func TestAllocations(t *testing.T) {
+	tb := New(1<<16, 2)
+	for i := range tb.Data {
+		tb.Data[i] = 1
+	}
+	idx := []uint32{1, 9999, 65535}
+	dump(tb.Changed)
+	n := testing.AllocsPerRun(100, func() {
+		tb.Touch(idx)
+		tb.Changed(func(_, _ []byte) bool { return true })
+	})
+	if n != 0 {
+		t.Errorf("%v allocations", n)
+	}
+	if n := testing.AllocsPerRun(100, func() { tb.Touch(idx) }); n != 0 {
+		t.Errorf("Touch: %v allocations", n)
+	}
+}
+
+func FuzzLoad(f *testing.F) {
+	source := New(1500, 1)
+	source.Data[3], source.Data[1400] = 1, -2
+	for k, v := range source.All {
+		f.Add(bytes.Clone(k), bytes.Clone(v))
+	}
+	f.Fuzz(func(t *testing.T, key, value []byte) {
+		tb := New(1500, 1)
+		if tb.Load([]byte{0}, tb.appendHeader(nil)) != nil {
+			t.Fatal("own header refused")
+		}
+		if tb.Load(key, value) != nil {
+			return
+		}
+		for i, v := range tb.Data {
+			if v-v != 0 {
+				t.Fatalf("Data[%d] = %v", i, v)
+			}
+		}
+		_, _, _ = ReadHeader(value)
+		_, _, _ = ReadPage(make([]float32, PageLen), key, value)
+	})
+}
+
+const benchRows = 4 << 20 // 16 MiB of weights
+
+func BenchmarkTouch(b *testing.B) {
+	for _, stride := range []int{1, 2, 3} {
+		b.Run(fmt.Sprint("stride ", stride), func(b *testing.B) {
+			tb := New(benchRows/stride, stride)
+			rng := rand.New(rand.NewPCG(1, 1))
+			idx := make([]uint32, 30)
+			for i := range idx {
+				idx[i] = rng.Uint32N(uint32(tb.Rows()))
+			}
+			b.ReportAllocs()
+			for b.Loop() {
+				tb.Touch(idx)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(len(idx)), "ns/index")
+		})
+	}
+}
+
+func BenchmarkChanged(b *testing.B) {
+	tb := New(benchRows, 1)
+	for i := range tb.Data {
+		tb.Data[i] = float32(i + 1)
+	}
+	for _, c := range []struct {
+		name  string
+		touch func()
+	}{
+		{"none", func() {}},
+		{"300 rows", func() {
+			for i := range 300 {
+				tb.TouchRow(i * 13781)
+			}
+		}},
+		{"all", tb.TouchAll},
+	} {
+		b.Run(c.name, func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(4 * benchRows)
+			for b.Loop() {
+				c.touch()
+				tb.Changed(func(_, _ []byte) bool { return true })
+			}
+		})
+	}
+}
