@@ -54,9 +54,7 @@ type feed struct {
 	ready chan struct{} // holds a token when something may have come
 
 	mu     sync.Mutex
-	bytes  int // buffered
 	turn   int // the partition to look at first
-	full   bool
 	err    error
 	failed connectors.TopicPartition // where err came from
 	closed bool
@@ -68,6 +66,8 @@ type feedPart struct {
 	feed   *feed
 	tp     connectors.TopicPartition
 	queue  []chunk
+	bytes  int // of the queue
+	full   bool
 	next   int64 // past what was fetched
 	end    int64
 	paused bool
@@ -90,12 +90,16 @@ func size(r *connectors.Record) int {
 	return n
 }
 
-// Poll returns the next run of records of any partition, taking partitions in
-// turn. A run without records only moves the position, past control records. What
+// share returns how many bytes each partition may buffer. They do not share: who
+// asks for one partition alone must get it although the others are full.
+func (fd *feed) share() int { return max(fd.c.opt.FeedBytes/len(fd.parts), 1) }
+
+// Poll returns the next run of records of one partition, or of any, taking
+// partitions in turn. A run without records only moves the position, past control records. What
 // was fetched before an error is delivered before the error.
-func (fd *feed) Poll(ctx context.Context, limit int) (connectors.Fetch, error) {
+func (fd *feed) Poll(ctx context.Context, limit int, only *connectors.TopicPartition) (connectors.Fetch, error) {
 	for {
-		got, ok, err := fd.take(max(limit, 1))
+		got, ok, err := fd.take(max(limit, 1), only)
 		if ok {
 			return got, nil
 		}
@@ -110,12 +114,12 @@ func (fd *feed) Poll(ctx context.Context, limit int) (connectors.Fetch, error) {
 	}
 }
 
-func (fd *feed) take(limit int) (out connectors.Fetch, ok bool, err error) {
+func (fd *feed) take(limit int, only *connectors.TopicPartition) (out connectors.Fetch, ok bool, err error) {
 	drained := false
 	fd.mu.Lock()
 	for i := range fd.parts {
 		p := fd.parts[(fd.turn+i)%len(fd.parts)]
-		if len(p.queue) == 0 {
+		if len(p.queue) == 0 || only != nil && p.tp != *only {
 			continue
 		}
 		head := &p.queue[0]
@@ -131,11 +135,11 @@ func (fd *feed) take(limit int) (out connectors.Fetch, ok bool, err error) {
 			}
 		}
 		for j := range out.Records {
-			fd.bytes -= size(&out.Records[j])
+			p.bytes -= size(&out.Records[j])
 		}
 		fd.turn = (fd.turn + i + 1) % len(fd.parts)
-		if fd.full && fd.bytes <= fd.c.opt.FeedBytes/2 {
-			fd.full, drained = false, true
+		if p.full && p.bytes <= fd.share()/2 {
+			p.full, drained = false, true
 		}
 		ok = true
 		break
@@ -261,9 +265,9 @@ func (p *feedPart) put(fp *kgo.FetchPartition) {
 	} else {
 		p.queue = append(p.queue, c)
 	}
-	fd.bytes += bytes
-	if fd.bytes >= fd.c.opt.FeedBytes {
-		fd.full = true
+	p.bytes += bytes
+	if p.bytes >= fd.share() {
+		p.full = true
 	}
 	fd.mu.Unlock()
 	fd.notify()
@@ -418,8 +422,8 @@ func (f *fetcher) run() {
 	}
 }
 
-// flow pauses the partitions of full feeds and resumes those of drained ones. It
-// reports whether polling makes sense. If every feed is full nothing is paused:
+// flow pauses the partitions that are full and resumes those that are drained. It
+// reports whether polling makes sense. If every one is full nothing is paused:
 // not polling is enough, and a pause would throw away what is on its way.
 func (f *fetcher) flow() bool {
 	hungry := false
@@ -461,7 +465,7 @@ func (f *fetcher) flow() bool {
 func (p *feedPart) isFull() bool {
 	p.feed.mu.Lock()
 	defer p.feed.mu.Unlock()
-	return p.feed.full
+	return p.full
 }
 
 // dispatch hands out what came; it returns false when the client is closed.

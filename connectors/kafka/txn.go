@@ -275,7 +275,6 @@ func (t *txnClient) fatal(ctx context.Context, act action, p phase, err error) e
 		return err
 	case act == actLost:
 		return fmt.Errorf("%w (%v, transactional id %s: %w)", connectors.ErrLost, p, t.id, err)
-	}
 	case ctx.Err() != nil:
 		if p != phaseEnd && p != phaseAbort {
 			t.tidy(ctx)
