@@ -58,7 +58,7 @@ func Parse(file string, data []byte, o Options) (*Pipeline, spec.Errors) {
 	if lookup == nil {
 		lookup = os.LookupEnv
 	}
-	errs = append(errs, spec.Interpolate(root, lookup)...)
+	unset := spec.Interpolate(root, lookup)
 
 	l := &loader{reg: o.Registry, errs: errs, ends: map[string]*end{}, p: &Pipeline{File: file}}
 	l.decode(root)
@@ -68,7 +68,11 @@ func Parse(file string, data []byte, o Options) (*Pipeline, spec.Errors) {
 	l.sinks()
 	l.topics()
 	l.partitions()
-	if len(l.errs) > 0 {
+	// What a value without its variables is worth is of no interest.
+	l.errs = slices.DeleteFunc(l.errs, func(e spec.Error) bool {
+		return slices.ContainsFunc(unset, func(u spec.Error) bool { return u.Pos == e.Pos })
+	})
+	if l.errs = append(l.errs, unset...); len(l.errs) > 0 {
 		return nil, l.errs.Sorted()
 	}
 	return l.p, nil

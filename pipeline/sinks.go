@@ -21,11 +21,6 @@ func (l *loader) sinks() {
 				l.errorf(s.c.at.columns, "expected at least one column, or no columns field for all of them", "columns is empty")
 			}
 		}
-		for _, e := range s.c.columns {
-			if e.Key.Name == "" {
-				l.errorf(e.Key.Pos, "expected the name to publish the column under", "a name is empty")
-			}
-		}
 		said := map[string]bool{} // published names, "" for the key, that are wrong: several inputs do not say so each
 		for i, in := range s.inputs {
 			out.From = append(out.From, s.c.from[i].Name)
