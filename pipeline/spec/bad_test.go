@@ -236,7 +236,7 @@ window: {min: 1`,
 	{
 		`label: y
 bits`,
-		"2:1: a line of a mapping has no colon; expected `name: value`",
+		"2:1: a line of a mapping has no colon; expected `name: value`, with a space after the colon",
 	},
 	{
 		`label: @y`,
@@ -254,7 +254,7 @@ bits`,
 		`label: y
 ---
 label: z`,
-		`2:1: a second document starts here; expected one document in the file`,
+		`3:1: a second document starts here; expected one document in the file`,
 	},
 	{
 		`label: !foo y`,
@@ -345,6 +345,30 @@ bits: !!int "4"`,
 every: 1d12h
 size: 2 GiB`,
 		`2:8: every is "1d12h"; expected a duration from 1ms to 1h`,
+	},
+	{
+		"label: y\n...\nbits: 1",
+		`3:1: a second document starts here; expected one document in the file`,
+	},
+	{
+		`window: {min: ${MIN:1}}`,
+		`1:16: a variable in a list or mapping in brackets stands without quotes; expected quotes, as in "${VAR}"`,
+	},
+	{
+		`numeric: [${A}, b]`,
+		`1:12: a variable in a list or mapping in brackets stands without quotes; expected quotes, as in "${VAR}"`,
+	},
+	{
+		`label: %y`,
+		`1:8: a plain text cannot start with '%'; expected quotes around it`,
+	},
+	{
+		`label: ]`,
+		`1:8: a closing bracket has no opening one; expected quotes around a text that starts with a bracket`,
+	},
+	{
+		"note: |\n\ttext",
+		`2:1: a tab cannot indent; expected spaces`,
 	},
 }
 

@@ -7,7 +7,7 @@ import (
 
 // seeds are documents with what the grammar has to offer, right and wrong.
 var seeds = []string{
-	full, "label: y", "", "# only a comment\n", "---\na: 1\n...\n", "a: 1\n---\nb: 2\n",
+	full, "label: y", "", "# only a comment\n", "---\na: 1\n...\n", "a: 1\n---\nb: 2\n", "a: 1\n...\nb: 2\n", "%YAML 1.2\n---\na: {b: ${X}}", "a: ]",
 	"a: &x {b: 1}\nc: *x\nd:\n  <<: *x\n  e: 2\n", "a: &a [*a]", "<<: [{a: 1}, {b: 2}]",
 	"a: 'it''s'\nb: \"\\u00e9\\n\"\nc: |+\n  x\n\nd: >-\n  y\n  z\n", "größe: {é: \"日本\", k: [ü, 'ö']} # x\n",
 	"a: x y   \nb:\t1\nc: first\n  second\n", "\ufeffa: 1\r\nb: 2\r\n", "? a\n: b\n", "- a\n- - b\n  - c\n-\n  d: e\n",

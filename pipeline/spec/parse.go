@@ -128,7 +128,7 @@ func (p *yamlParser) document(text string) (body ast.Node) {
 			continue
 		}
 		if body != nil {
-			p.fail(p.at(doc.Start), "a second document starts here", "expected one document in the file")
+			p.fail(p.node(doc.Body, Pos{p.file, 1, 1}, 0).Pos, "a second document starts here", "expected one document in the file")
 			return nil
 		}
 		body = doc.Body
@@ -195,7 +195,9 @@ func (p *yamlParser) explain(msg string, tk *token.Token) {
 	want := "expected YAML 1.2"
 	has := func(part string) bool { return strings.Contains(msg, part) }
 	switch {
-	case has("found character '\t'"):
+	case p.variableAt(pos):
+		msg, want = "a variable in a list or mapping in brackets stands without quotes", `expected quotes, as in "${VAR}"`
+	case has("found character '\t'"), has("found a tab character"):
 		pos = p.find(Pos{p.file, pos.Line, 1}, "\t")
 		msg, want = "a tab cannot indent", "expected spaces"
 	case has("mapping value is not allowed"):
@@ -207,7 +209,7 @@ func (p *yamlParser) explain(msg string, tk *token.Token) {
 	case has("value is not allowed in this context"):
 		msg, want = "a value cannot stand here", "expected `name: value` or `- item` in the column of its neighbours"
 	case has("non-map value is specified"):
-		msg, want = "a line of a mapping has no colon", "expected `name: value`"
+		msg, want = "a line of a mapping has no colon", "expected `name: value`, with a space after the colon"
 	case has("invalid key for this map"):
 		msg, want = "a list or mapping stands in place of a name", "expected a text before the colon"
 	case has("could not find end character of"):
@@ -216,6 +218,10 @@ func (p *yamlParser) explain(msg string, tk *token.Token) {
 		msg, want = "a mapping in braces is not closed, or lacks a comma", "expected `,` or `}`"
 	case has("sequence end token ']' not found"), has("',' or ']' must be"):
 		msg, want = "a list in brackets is not closed, or lacks a comma", "expected `,` or `]`"
+	case has("corresponding to"):
+		msg, want = "a closing bracket has no opening one", "expected quotes around a text that starts with a bracket"
+	case has("unexpected directive"):
+		msg, want = "a plain text cannot start with '%'", "expected quotes around it"
 	case has("is a reserved character"):
 		msg, want = "a plain text cannot start with "+strings.Fields(msg)[0], "expected quotes around it"
 	case has("unknown escape character"):
@@ -224,6 +230,12 @@ func (p *yamlParser) explain(msg string, tk *token.Token) {
 		msg, want = "unknown escape "+escape, `expected \\ for a backslash, or single quotes`
 	}
 	p.fail(pos, msg, want)
+}
+
+// variableAt says whether the brace of a ${ stands at pos.
+func (p *yamlParser) variableAt(pos Pos) bool {
+	line := []rune(p.lines[pos.Line-1])
+	return pos.Col > 1 && pos.Col <= len(line) && line[pos.Col-2] == '$' && line[pos.Col-1] == '{'
 }
 
 // find returns where part stands from pos on, pos if nowhere.
