@@ -1,6 +1,10 @@
 package batch
 
-import "unsafe"
+import (
+	"strconv"
+	"time"
+	"unsafe"
+)
 
 // Column holds the values of one column for the rows of a batch. Only the
 // slices of its type are used; their layout is Arrow's, except that bools take
@@ -241,4 +245,26 @@ func (c *Column) Number(row int) (v float64, ok bool) {
 		return float64(c.Ints[row]), true
 	}
 	return 0, false
+}
+
+// AppendText appends the text of a row of any column but a sparse one: strings as
+// they are, true and false, decimal integers, the shortest decimal that reads back,
+// RFC 3339 UTC with milliseconds. A null has no text.
+func (c *Column) AppendText(dst []byte, row int) []byte {
+	if c.Null(row) {
+		return dst
+	}
+	switch c.Type {
+	case String:
+		return append(dst, c.Text(row)...)
+	case Bool:
+		return strconv.AppendBool(dst, c.Bools[row])
+	case Int64:
+		return strconv.AppendInt(dst, c.Ints[row], 10)
+	case Float64:
+		return strconv.AppendFloat(dst, c.Floats[row], 'g', -1, 64)
+	case Timestamp:
+		return time.UnixMilli(c.Ints[row]).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
+	}
+	return dst
 }

@@ -3,7 +3,6 @@ package run
 import (
 	"slices"
 	"strconv"
-	"time"
 
 	"github.com/gradstream/gradstream/connectors"
 	"github.com/gradstream/gradstream/pipeline"
@@ -79,7 +78,7 @@ func (k *sink) take(port int, b *batch.Batch) error {
 		hasKey := key != nil && !key.Null(row)
 		partition := b.Origin.Partition % k.partitions
 		if hasKey {
-			k.slab = appendKey(k.slab, key, row)
+			k.slab = key.AppendText(k.slab, row)
 			partition = k.hash(k.slab[start:], k.partitions)
 		}
 		if p.rows != nil {
@@ -169,21 +168,4 @@ func byCause(a, b outputRef) int {
 		return int(a.seq) - int(b.seq)
 	}
 	return int(a.rank) - int(b.rank)
-}
-
-// appendKey appends the text of a key column's value.
-func appendKey(dst []byte, c *batch.Column, row int) []byte {
-	switch c.Type {
-	case batch.String:
-		return append(dst, c.Text(row)...)
-	case batch.Bool:
-		return strconv.AppendBool(dst, c.Bools[row])
-	case batch.Int64:
-		return strconv.AppendInt(dst, c.Ints[row], 10)
-	case batch.Float64:
-		return strconv.AppendFloat(dst, c.Floats[row], 'g', -1, 64)
-	case batch.Timestamp:
-		return time.UnixMilli(c.Ints[row]).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
-	}
-	return dst
 }
