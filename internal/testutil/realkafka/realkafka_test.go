@@ -4,9 +4,9 @@ import (
 	"bytes"
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -165,6 +165,10 @@ func TestOneBroker(t *testing.T) {
 	}
 	want = append(want, "four", "five")
 
+	stacks := make([]byte, 1<<20)
+	if !bytes.Contains(stacks[:runtime.Stack(stacks, true)], []byte(WaitGoroutine+"(")) {
+		t.Errorf("no goroutine is in %s", WaitGoroutine)
+	}
 	cpu, pid := c.CPU(), b.PID()
 	if cpu <= 0 || c.Resident() <= 0 {
 		t.Errorf("CPU %v s, resident %d bytes; want both above 0", cpu, c.Resident())
@@ -294,6 +298,7 @@ func TestThreeBrokers(t *testing.T) {
 }
 
 func TestRunRefuses(t *testing.T) {
+	t.Setenv("GRADSTREAM_TEST_KAFKA", "") // a port of this machine is wanted
 	taken := Shared(t)
 	port, err := strconv.Atoi(taken[strings.LastIndexByte(taken, ':')+1:])
 	if err != nil {
@@ -353,7 +358,7 @@ func TestFreePorts(t *testing.T) {
 		}
 		for _, p := range free {
 			if seen[p] {
-				t.Fatal(fmt.Sprint("port given twice: ", p))
+				t.Fatalf("port %d given twice", p)
 			}
 			seen[p] = true
 		}
