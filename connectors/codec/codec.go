@@ -46,7 +46,7 @@ func (o Options) bounded() Options {
 }
 
 // Formats lists the names of the formats, in the order documents list them.
-func Formats() []string { return []string{"json", "csv"} }
+func Formats() []string { return []string{"json", "csv", "arrow"} }
 
 // NewDecoder returns a decoder of records in the format into columns of s. It
 // fails for an unknown format and for a schema the format cannot express.
@@ -57,6 +57,8 @@ func NewDecoder(format string, s *batch.Schema, o Options) (connectors.Decoder, 
 		return newJSONDecoder(s, o)
 	case "csv":
 		return NewCSV(s, nil, o)
+	case "arrow":
+		return newArrowDecoder(s, o), nil
 	}
 	return nil, unknownFormat(format)
 }
@@ -71,6 +73,8 @@ func NewEncoder(format string, s *batch.Schema, o Options) (connectors.Encoder, 
 		return newJSONEncoder(s, o), nil
 	case "csv":
 		return newCSVEncoder(s, o), nil
+	case "arrow":
+		return newArrowEncoder(s, o), nil
 	}
 	return nil, unknownFormat(format)
 }

@@ -87,7 +87,7 @@ func TestFormats(t *testing.T) {
 		}
 	}
 	_, err := NewDecoder("xml", clickSchema(), Options{})
-	if want := `unknown format "xml"; expected json or csv`; err == nil || err.Error() != want {
+	if want := `unknown format "xml"; expected json, csv or arrow`; err == nil || err.Error() != want {
 		t.Errorf("got %v, want %s", err, want)
 	}
 }
