@@ -20,6 +20,7 @@ type Env struct {
 	inputs   []*batch.Schema
 	pinned   string
 	planning bool
+	task     int
 
 	added   []batch.Field
 	output  *batch.Schema // set by Output or Project
@@ -70,6 +71,11 @@ func (c Col) Of(b *batch.Batch) *batch.Column { return b.Cols[c] }
 
 // Node returns the node's name in the pipeline file.
 func (e *Env) Node() string { return e.node }
+
+// Task returns the number of the task the node is built for, from 0; 0 while
+// planning. It may be shown in what an operator emits, and nothing else may
+// depend on it.
+func (e *Env) Task() int { return e.task }
 
 // Input returns the columns of an input.
 func (e *Env) Input(port int) *batch.Schema { return e.inputs[port] }
@@ -170,11 +176,32 @@ func NewCell[T any](e *Env, name string, version int, initial T) *state.Cell[T] 
 	return c
 }
 
+// BindValue makes what p points to part of the task's state: a cell whose value
+// lies where its user wants it. p is a pointer to a struct as of [state.Cell]
+// and stays the same for the node's life.
+func (e *Env) BindValue(name string, version int, p any) {
+	NewCell(e, name, version, elsewhere{p})
+}
+
+// elsewhere is a value that lies behind a pointer.
+type elsewhere struct{ p any }
+
+// AppendState implements [state.Codec].
+func (v *elsewhere) AppendState(dst []byte) []byte { return state.Append(dst, v.p) }
+
+// LoadState implements [state.Codec].
+func (v *elsewhere) LoadState(src []byte) error { return state.Decode(src, v.p) }
+
 // Bind makes a handle part of the task's state under the node's name.
 func (e *Env) Bind(name string, version int, s state.Stateful) {
 	id := state.ID{Node: e.node, Name: name, Version: version, Pinned: e.pinned}
 	e.states = append(e.states, Binding{id, s})
 }
+
+// Pin adds a setting to those under which the node's state can be read, beside
+// the pinned fields of its configuration: a layout that follows from several of
+// them, say. State asked for before it is not bound to it.
+func (e *Env) Pin(name, value string) { e.pinned += " " + name + "=" + value }
 
 // Report registers a function that describes the node as it stands. It is called
 // between batches.

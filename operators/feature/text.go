@@ -1,0 +1,79 @@
+package feature
+
+import (
+	"slices"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/pipeline/batch"
+)
+
+// textColumn is a string column taken token by token.
+type textColumn struct {
+	seed   uint64
+	col    operators.Col
+	ngrams int
+	count  bool
+
+	token  []byte    // the token being read, in lower case
+	chains [6]uint64 // chains[k]: the chain over the last k tokens; chains[0] is the seed
+	run    int       // tokens read so far, at most ngrams
+	found  []uint64  // the features of the text
+}
+
+// add appends the features of a text, in ascending order of their hashes.
+func (t *textColumn) add(text []byte, mask uint32, to *batch.Column) {
+	t.token, t.found, t.run = t.token[:0], t.found[:0], 0
+	t.chains[0] = t.seed
+	for i := 0; i < len(text); {
+		c := text[i]
+		if c < utf8.RuneSelf {
+			i++
+			switch {
+			case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+				t.token = append(t.token, c)
+			case 'A' <= c && c <= 'Z':
+				t.token = append(t.token, c+'a'-'A')
+			default:
+				t.endToken()
+			}
+			continue
+		}
+		r, size := utf8.DecodeRune(text[i:])
+		i += size
+		if unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r) {
+			t.token = utf8.AppendRune(t.token, unicode.ToLower(r))
+		} else {
+			t.endToken()
+		}
+	}
+	t.endToken()
+
+	slices.Sort(t.found)
+	for i := 0; i < len(t.found); {
+		j := i + 1
+		for j < len(t.found) && t.found[j] == t.found[i] {
+			j++
+		}
+		value := float32(1)
+		if t.count {
+			value = float32(j - i)
+		}
+		to.AddFeature(uint32(t.found[i])&mask, value)
+		i = j
+	}
+}
+
+// endToken adds the runs of tokens that end with the token just read.
+func (t *textColumn) endToken() {
+	if len(t.token) == 0 {
+		return
+	}
+	t.run = min(t.run+1, t.ngrams)
+	for k := t.run; k >= 1; k-- {
+		t.chains[k] = link(t.chains[k-1], t.token)
+		t.found = append(t.found, t.chains[k])
+	}
+	t.token = t.token[:0]
+}

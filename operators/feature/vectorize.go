@@ -1,0 +1,244 @@
+package feature
+
+import (
+	"fmt"
+	"math"
+	"strconv"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+var _ = Family.Add(operators.Define(operators.Spec[vectorizeConfig]{
+	Name:    "vectorize",
+	Summary: "Turns columns into one sparse vector of hashed features.",
+	Doc: "Every feature has an index below 2^bits, the hash of its column's name and, for categories, crosses and tokens, of its value; " +
+		"docs/format/hash.md defines the hash and has test vectors. A vector holds the features in the order numeric, categorical, cross, text, sparse, " +
+		"each in the order written. Features that share an index stay separate entries, and learners add them.\n\n" +
+		"numeric: one feature a column, its value the scaled number; true is 1, a timestamp counts milliseconds. " +
+		"categorical: one feature a value, 1. cross: one feature a combination of values, 1. " +
+		"text: one feature a token, where a token is a run of letters, marks and decimal digits in lower case; with ngrams: n also every run of up to n neighbouring tokens. " +
+		"sparse: every entry, with the value it has, its index hashed with the column's name, or with raw: true taken as it is.\n\n" +
+		"A null gives no feature and does not touch the column's scaler; a cross with a null part gives none. " +
+		"standard subtracts the mean and divides by the standard deviation of all values so far, this row's included (Welford, Technometrics 4, 1962), and holds the result to ±clip; " +
+		"minmax maps the range so far to [0, 1]; maxabs divides by the greatest absolute value so far. A column that has had one value only gives 0. " +
+		"A row is rejected, and leaves the scalers as they were, if a number does not fit a float32 or would overflow a scaler.\n\n" +
+		"Cost: time in proportion to the features and the length of the texts; memory of some 100 bytes a numeric column.",
+	Columns: "Those of the input, and `features` (see as): sparse, indices below 2^bits.",
+	Examples: []spec.Example{{
+		Title:  "Numbers and categories",
+		Config: "vectorize: {bits: 8, numeric: [price], scale: none, categorical: [site], cross: [[site, user]]}",
+		In:     "price:float64?,site:string,user:string?\n1.5,a,u1\n,a,u2\n3,b,\n",
+		Out:    "price,site,user,features\n1.5,a,u1,159:1.5 80:1 121:1\n,a,u2,80:1 156:1\n3,b,,159:3 251:1\n",
+	}},
+	Build: newVectorizer,
+}))
+
+type vectorizeConfig struct {
+	bits        int
+	numeric     []spec.Column
+	scale       string
+	clip        float64
+	categorical []spec.Column
+	cross       [][]spec.Column
+	text        []spec.Column
+	ngrams      int
+	tokens      string
+	sparse      []spec.Column
+	raw         bool
+	as          string
+}
+
+func (c *vectorizeConfig) Fields(f *spec.Fields) {
+	f.Int(&c.bits, "bits", 18, "Base-2 logarithm of the number of indices. More bits, fewer collisions, larger learners.").Within(8, 30).Pin()
+	f.Columns(&c.numeric, "numeric", nil, "Columns taken as numbers: float64, int64, bool, timestamp.").Example("[price]")
+	f.Enum(&c.scale, "scale", "standard", []string{"none", "standard", "minmax", "maxabs"}, "How numbers are scaled; learnt online, a column at a time.").Pin()
+	f.Float(&c.clip, "clip", scaleClip, "Bound of what standard makes, in standard deviations; 0 = none.").Within(0, 1e6)
+	f.Columns(&c.categorical, "categorical", nil, "Columns taken by their text: string, int64, bool.").Example("[user, site]")
+	f.ColumnLists(&c.cross, "cross", "Lists of two or more columns whose values count together, in this order.").Example("[[user, site]]")
+	f.Columns(&c.text, "text", nil, "String columns taken token by token.").Example("[message]")
+	f.Int(&c.ngrams, "ngrams", 1, "Greatest number of neighbouring tokens that make a feature.").Within(1, 5)
+	f.Enum(&c.tokens, "tokens", "binary", []string{"binary", "count"}, "Value of a token: 1, or how often the text has it.")
+	f.Columns(&c.sparse, "sparse", nil, "Sparse columns to take over. They are not scaled.").Example("[terms]")
+	f.Bool(&c.raw, "raw", false, "Take the indices of sparse columns as they are; a row with one of 2^bits or more is rejected.")
+	f.String(&c.as, "as", "features", "Name of the column that is added.").Matching(`.+`, "a name")
+}
+
+func (c *vectorizeConfig) Check(add func(field, msg, want string)) {
+	if len(c.numeric)+len(c.categorical)+len(c.cross)+len(c.text)+len(c.sparse) == 0 {
+		add("", "there is nothing to vectorize", "expected numeric, categorical, cross, text or sparse")
+	}
+	for i, cols := range c.cross {
+		if len(cols) < 2 {
+			add("cross", fmt.Sprintf("cross[%d] has %d columns", i, len(cols)), "expected two or more")
+		}
+	}
+}
+
+// hashed is a feature made of texts: a category (one column) or a cross.
+type hashed struct {
+	seed  uint64 // the chain after the names
+	cols  []operators.Col
+	types []batch.Type
+}
+
+// vectorizer is the operator. Its features in order: numeric, hashed, text, sparse.
+type vectorizer struct {
+	mask    uint32
+	numeric []number
+	hashed  []hashed
+	text    []textColumn
+	sparse  []sparseColumn
+	raw     bool
+	out     operators.Col
+	digits  []byte // scratch: an int64 as text
+}
+
+type sparseColumn struct {
+	name string
+	seed uint64
+	col  operators.Col
+}
+
+func newVectorizer(c *vectorizeConfig, env *operators.Env) operators.Operator {
+	v := &vectorizer{mask: 1<<c.bits - 1, raw: c.raw, digits: make([]byte, 0, 20)}
+	env.Pin("hash", strconv.Itoa(hashVersion))
+	for _, col := range c.numeric {
+		v.numeric = append(v.numeric, newNumber(env, col, c))
+	}
+	category := func(cols []spec.Column) {
+		h := hashed{seed: nameHash(uint64(len(cols)), names(cols)...)}
+		for _, col := range cols {
+			in := env.In(col, batch.String, batch.Int64, batch.Bool)
+			h.cols = append(h.cols, in)
+			h.types = append(h.types, env.Field(in).Type)
+		}
+		v.hashed = append(v.hashed, h)
+	}
+	for i := range c.categorical {
+		category(c.categorical[i : i+1])
+	}
+	for _, cols := range c.cross {
+		category(cols)
+	}
+	for _, col := range c.text {
+		v.text = append(v.text, textColumn{
+			seed: nameHash(textSeed, col.Name), col: env.In(col, batch.String), ngrams: c.ngrams, count: c.tokens == "count",
+		})
+	}
+	for _, col := range c.sparse {
+		v.sparse = append(v.sparse, sparseColumn{name: col.Name, seed: nameHash(1, col.Name), col: env.In(col, batch.Sparse)})
+	}
+	v.out = env.Add(batch.Field{Name: c.as, Type: batch.Sparse, Dim: 1 << c.bits})
+	return v
+}
+
+func names(cols []spec.Column) []string {
+	out := make([]string, len(cols))
+	for i, c := range cols {
+		out[i] = c.Name
+	}
+	return out
+}
+
+func (v *vectorizer) Process(_ int, in *batch.Batch, out operators.Emitter) error {
+	to := v.out.Of(in)
+	for row := range in.N {
+		if err := v.row(in, row, to); err != nil {
+			for i := range v.numeric {
+				v.numeric[i].undo(row)
+			}
+			to.Truncate(row)
+			to.EndRow()
+			out.Reject(row, err)
+			continue
+		}
+		to.EndRow()
+	}
+	return out.Emit(in)
+}
+
+// row appends the features of a row. On an error it leaves features and scalers
+// behind that the caller takes back.
+func (v *vectorizer) row(in *batch.Batch, row int, to *batch.Column) error {
+	for i := range v.numeric {
+		n := &v.numeric[i]
+		n.touched = -1
+		x, ok := n.col.Of(in).Number(row)
+		if !ok {
+			continue
+		}
+		z, err := n.scaled(x, row)
+		if err != nil {
+			for j := i + 1; j < len(v.numeric); j++ {
+				v.numeric[j].touched = -1
+			}
+			return err
+		}
+		to.AddFeature(n.index, z)
+	}
+features:
+	for i := range v.hashed {
+		f := &v.hashed[i]
+		h := f.seed
+		for j, c := range f.cols {
+			col := c.Of(in)
+			if col.Null(row) {
+				continue features
+			}
+			h = link(h, v.textOf(col, f.types[j], row))
+		}
+		to.AddFeature(uint32(h)&v.mask, 1)
+	}
+	for i := range v.text {
+		t := &v.text[i]
+		if col := t.col.Of(in); !col.Null(row) {
+			t.add(col.Text(row), v.mask, to)
+		}
+	}
+	for i := range v.sparse {
+		if err := v.addSparse(&v.sparse[i], in, row, to); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+var boolText = [2][]byte{[]byte("false"), []byte("true")}
+
+// textOf is the text of a category. It is borrowed until the next call.
+func (v *vectorizer) textOf(c *batch.Column, t batch.Type, row int) []byte {
+	switch t {
+	case batch.Int64:
+		v.digits = strconv.AppendInt(v.digits[:0], c.Ints[row], 10)
+		return v.digits
+	case batch.Bool:
+		if c.Bools[row] {
+			return boolText[1]
+		}
+		return boolText[0]
+	}
+	return c.Text(row)
+}
+
+func (v *vectorizer) addSparse(s *sparseColumn, in *batch.Batch, row int, to *batch.Column) error {
+	idx, val := s.col.Of(in).Row(row)
+	for k, i := range idx {
+		x := val[k]
+		if x-x != 0 {
+			return fmt.Errorf("column %q: the value %v at index %d is not finite", s.name, x, i)
+		}
+		switch {
+		case !v.raw:
+			i = uint32(linkIndex(s.seed, i)) & v.mask
+		case i > v.mask:
+			return fmt.Errorf("column %q: index %d is not below %d", s.name, i, uint64(v.mask)+1)
+		}
+		to.AddFeature(i, x)
+	}
+	return nil
+}
+
+// fits reports whether x is finite as a float32.
+func fits(x float64) bool { return math.Abs(x) <= math.MaxFloat32 }

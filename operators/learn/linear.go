@@ -1,0 +1,208 @@
+package learn
+
+import (
+	"errors"
+	"math"
+	"strconv"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/learn/loss"
+	"github.com/gradstream/gradstream/operators/learn/optim"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+	"github.com/gradstream/gradstream/state"
+	"github.com/gradstream/gradstream/state/weights"
+)
+
+// weightsVersion and modelVersion are the versions of the state of the linear
+// learners. They rise when the meaning or a default changes.
+const (
+	weightsVersion = 1
+	modelVersion   = 1
+)
+
+// linearConfig is what the linear learners have in common.
+type linearConfig struct {
+	label, features spec.Column
+	optimizer       spec.Choice
+	l1, l2, clip    float64
+	intercept       bool
+	own             interceptConfig
+}
+
+type interceptConfig struct{ rate float64 }
+
+func (c *interceptConfig) Fields(f *spec.Fields) {
+	f.Float(&c.rate, "rate", 0, "Step size of plain SGD for the intercept alone; 0 = the optimizer's, as for any weight.").Within(0, 1e6)
+}
+
+// modelFields declares the fields behind label and loss.
+func (c *linearConfig) modelFields(f *spec.Fields, r rates, clip float64) {
+	f.Column(&c.features, "features", "features", "Sparse column to learn from, as vectorize adds it.")
+	f.Choice(&c.optimizer, "optimizer", "adagrad", optimizers(r), "The step rule.")
+	f.Float(&c.l1, "l1", 0, "Weight of the penalty on absolute weights, which makes weights zero: sgd (cumulative, Tsuruoka, Tsujii, Ananiadou 2009) and ftrl.").Within(0, 1e6)
+	f.Float(&c.l2, "l2", 0, "Weight of the penalty on squared weights. It acts on the features of the row.").Within(0, 1e6)
+	f.Float(&c.clip, "clip", clip, "Bound of the derivative of the loss with respect to the score; 0 = none.").Within(0, 1e12)
+	f.Switch(&c.intercept, &c.own, "intercept", true, "Whether a constant is added to the score. It is trained like the weight of a feature that is always 1, without l1 and l2.")
+}
+
+func (c *linearConfig) checkModel(add func(field, msg, want string)) {
+	if f, ok := c.optimizer.Config.(*ftrlConfig); ok {
+		if f.l1 > 0 && c.l1 > 0 {
+			add("l1", "l1 is given twice", "expected it here or in ftrl")
+		}
+		if f.l2 > 0 && c.l2 > 0 {
+			add("l2", "l2 is given twice", "expected it here or in ftrl")
+		}
+	} else if c.l1 > 0 && c.optimizer.Name != optim.SGD.String() {
+		add("l1", "l1 does not go with "+c.optimizer.Name, "expected optimizer sgd or ftrl, or l2")
+	}
+}
+
+// modelState is what a linear model remembers beside its weights.
+type modelState struct {
+	Version   int64       // events learnt
+	Rule, Own optim.State // of the weights and of the intercept
+	Intercept [4]float64  // slots of the rule that steps it; the first is the intercept
+	Recent    recent      // losses of the latest predictions
+}
+
+// recent is a mean in which a value counts 0.1 % less with each later one.
+type recent struct{ Weight, Mean float64 }
+
+func (r *recent) add(x float64) {
+	r.Weight = float64(0.999*r.Weight) + 1
+	r.Mean += (x - r.Mean) / r.Weight
+}
+
+// linear is a linear model: a score, the sum over the features of weight times
+// value, and the intercept; and a step on the derivative of a loss.
+type linear struct {
+	features  operators.Col
+	table     *weights.Table
+	rule      *optim.Rule[float32]
+	own       *optim.Rule[float64] // nil = no intercept
+	ownBefore [4]float64
+	state     *state.Cell[modelState]
+}
+
+var (
+	errScore = errors.New("the score is not finite: a weight times a value of the features overflows")
+	errStep  = errors.New("the row would make a weight infinite")
+)
+
+// newLinear makes the model. It returns nil if it complained.
+func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float64) float64) *linear {
+	m := &linear{features: env.In(c.features, batch.Sparse)}
+	dim := env.Field(m.features).Dim
+	if f := env.Field(m.features); f.Name == c.features.Name && f.Type == batch.Sparse && dim == 0 {
+		env.Errorf(c.features.Pos, "needs the output of vectorize", "column %q is sparse, but how many indices it has is not known", c.features.Name)
+		return nil
+	}
+	chosen, ok := c.optimizer.Config.(rule)
+	if !ok {
+		return nil // complained of by whoever decoded the configuration
+	}
+	cfg := chosen.config(gradient)
+	cfg.L1, cfg.L2 = max(cfg.L1, c.l1), max(cfg.L2, c.l2)
+	if c.clip > 0 {
+		cfg.Clip = c.clip
+	}
+	own := cfg
+	own.L1, own.L2 = 0, 0
+	if c.own.rate > 0 {
+		own = optim.Defaults(optim.SGD)
+		own.Rate, own.Clip = optim.Const(c.own.rate), cfg.Clip
+	}
+	var err error
+	if m.rule, err = optim.New[float32](cfg); err != nil {
+		env.Errorf(c.optimizer.Pos, "", "%v", err)
+		return nil
+	}
+	if c.intercept {
+		if m.own, err = optim.New[float64](own); err != nil {
+			env.Errorf(c.optimizer.Pos, "", "%v", err)
+			return nil
+		}
+	}
+	env.Pin("optimizer", cfg.Kind.String())
+	env.Pin("slots", cfg.Layout())
+	if c.intercept {
+		env.Pin("intercept", own.Layout())
+	}
+	env.Pin("indices", strconv.Itoa(dim))
+	m.table = env.Weights("weights", weightsVersion, dim, cfg.Slots())
+	m.state = operators.NewCell(env, "model", modelVersion, modelState{})
+	env.Report(func(r *operators.Report) {
+		r.Set("version", float64(m.state.V.Version))
+		r.Set("weights_nonzero", float64(m.table.NonZero()))
+		r.Set("weights_l2", m.table.L2())
+		if m.state.V.Recent.Weight > 0 {
+			r.Set("loss", m.state.V.Recent.Mean)
+		} else {
+			r.SetNull("loss")
+		}
+	})
+	return m
+}
+
+var (
+	always = []uint32{0}
+	one    = []float64{1}
+)
+
+// score is the score that predicts.
+func (m *linear) score(idx []uint32, val []float32) float64 {
+	s := float64(optim.Dot(m.table.Data, m.table.Stride(), idx, val))
+	if m.own != nil {
+		s += m.state.V.Intercept[0]
+	}
+	return s
+}
+
+// gradientAt is the score at which the rule wants the gradient, score being the
+// one that predicts.
+func (m *linear) gradientAt(idx []uint32, val []float32, score float64) float64 {
+	ownAhead := m.own != nil && m.own.LooksAhead()
+	if !m.rule.LooksAhead() && !ownAhead {
+		return score
+	}
+	s := float64(m.rule.Score(m.table.Data, idx, val))
+	if m.own != nil {
+		s += m.own.Score(m.state.V.Intercept[:], always, one)
+	}
+	return s
+}
+
+// step moves weights and intercept; on an error nothing has changed.
+func (m *linear) step(idx []uint32, val []float32, gradient float64) error {
+	st := &m.state.V
+	m.rule.State = st.Rule
+	if err := m.rule.Step(m.table.Data, idx, val, gradient); err != nil {
+		return errStep
+	}
+	if m.own != nil {
+		m.own.State = st.Own
+		if err := m.own.Step(st.Intercept[:], always, one, gradient); err != nil {
+			m.rule.Undo(m.table.Data, idx)
+			return errStep
+		}
+		st.Own = m.own.State
+	}
+	st.Rule = m.rule.State
+	m.table.Touch(idx)
+	st.Version++
+	return nil
+}
+
+// finite is false for NaN and ±Inf.
+func finite(x float64) bool { return math.Abs(x) <= math.MaxFloat64 }
+
+// lossOf names the loss of a configuration; the name was checked when it was decoded.
+func lossOf(name string, param float64) loss.Func {
+	k, err := loss.Parse(name)
+	if err != nil {
+		return loss.Func{}
+	}
+	return loss.Func{Kind: k, Param: param}
+}

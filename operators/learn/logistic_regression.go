@@ -1,0 +1,106 @@
+package learn
+
+import (
+	"fmt"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/learn/loss"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+var _ = Family.Add(operators.Define(operators.Spec[logisticConfig]{
+	Name:    "logistic_regression",
+	Summary: "Predicts the probability of one of two classes from a linear score.",
+	Doc: "The score is the sum over the features of weight times value, and the intercept; the probability of the positive class is 1/(1+e^-score). " +
+		"With loss: hinge the model is a linear support vector machine, whose probability is ordered like the score but not calibrated.\n\n" +
+		"Row by row: predict; if the label is known, take the loss of that prediction, then one step on its derivative. A row whose label is null is predicted and not learnt. " +
+		"A label other than true, false, 1 and 0 rejects the row, as does a row that would make a score or a weight infinite; the model is then as it was.\n\n" +
+		"The optimizer cannot be exchanged under a learnt model, its rates can, and so can loss, l2 and clip. Weights are float32.\n\n" +
+		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam 4, the others 2.",
+	Role: operators.Learner,
+	Columns: "Those of the input, and `NODE.score`: float64; `NODE.probability`: float64, of the positive class; " +
+		"`NODE.loss`: float64?, of this prediction, null until the label is known; `NODE.version`: int64, the events learnt before this row.",
+	Examples: []spec.Example{{
+		Title:  "An untrained model says one half; then it learns",
+		Config: "logistic_regression: {label: y, optimizer: {sgd: {rate: 0.5}}}",
+		In:     "features:sparse[8],y:bool?\n3:1,true\n3:1,\n3:1,false\n3:1,true\n",
+		Out: "features,y,node.score,node.probability,node.loss,node.version\n" +
+			"3:1,true,0,0.5,0.6931471805599453,0\n" +
+			"3:1,,0.5,0.6224593312018546,,1\n" +
+			"3:1,false,0.5,0.6224593312018546,0.9740769841801067,1\n" +
+			"3:1,true,-0.12245934160915178,0.46942336639026977,0.7562502175321757,2\n",
+	}},
+	Build: newLogistic,
+}))
+
+type logisticConfig struct {
+	linearConfig
+	loss string
+}
+
+func (c *logisticConfig) Fields(f *spec.Fields) {
+	f.Column(&c.label, "label", "", "What to predict: a bool, or a number that is 0 or 1; null = not known yet.").Required()
+	f.Enum(&c.loss, "loss", "log", []string{"log", "hinge"}, "What to minimise: log = cross-entropy, hinge = a support vector machine.")
+	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.05}, 0)
+}
+
+func (c *logisticConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }
+
+type logistic struct {
+	model                             *linear
+	loss                              loss.Func
+	label                             operators.Col
+	labelName                         string
+	score, probability, lost, version operators.Col
+}
+
+func newLogistic(c *logisticConfig, env *operators.Env) operators.Operator {
+	o := &logistic{loss: lossOf(c.loss, 0), labelName: c.label.Name}
+	o.label = env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
+	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
+	o.score = env.AddOwn("score", batch.Float64, false)
+	o.probability = env.AddOwn("probability", batch.Float64, false)
+	o.lost = env.AddOwn("loss", batch.Float64, true)
+	o.version = env.AddOwn("version", batch.Int64, false)
+	return o
+}
+
+func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error {
+	m := o.model
+	x, y := m.features.Of(in), o.label.Of(in)
+	score, probability := o.score.Of(in).Floats, o.probability.Of(in).Floats
+	lost, version := o.lost.Of(in), o.version.Of(in).Ints
+	st := &m.state.V
+	for row := range in.N {
+		idx, val := x.Row(row)
+		s := m.score(idx, val)
+		if !finite(s) {
+			out.Reject(row, errScore)
+			continue
+		}
+		score[row], probability[row], version[row] = s, o.loss.Link(s), st.Version
+		label, known := y.Number(row)
+		if !known {
+			lost.SetNull(row)
+			continue
+		}
+		if label != 0 && label != 1 {
+			out.Reject(row, fmt.Errorf("label %q is %v; expected 0 or 1", o.labelName, label))
+			continue
+		}
+		label += label - 1 // -1 or +1
+		at := m.gradientAt(idx, val, s)
+		if !finite(at) {
+			out.Reject(row, errScore)
+			continue
+		}
+		if err := m.step(idx, val, o.loss.Gradient(at, label)); err != nil {
+			out.Reject(row, err)
+			continue
+		}
+		lost.Floats[row] = o.loss.Value(s, label)
+		st.Recent.add(lost.Floats[row])
+	}
+	return out.Emit(in)
+}

@@ -1,0 +1,162 @@
+package learn
+
+import (
+	"github.com/gradstream/gradstream/operators/learn/optim"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+// A rule is the configuration of one option of `optimizer`.
+type rule interface {
+	spec.Config
+	// config returns the hyper-parameters; gradient is the derivative of the loss.
+	config(gradient func(score, y float64) float64) optim.Config
+}
+
+// optimizers are the step rules, with a default rate each.
+func optimizers(rates rates) []spec.Option {
+	option := func(k optim.Kind, summary string, c func() spec.Config) spec.Option {
+		return spec.Option{Name: k.String(), Summary: summary, New: c}
+	}
+	return []spec.Option{
+		option(optim.AdaGrad, "A rate for each weight that falls with what its gradients add up to. Needs no tuning; slow to forget.",
+			func() spec.Config { return &adagradConfig{def: rates.adagrad} }),
+		option(optim.SGD, "The plain step. Forgets at a constant pace, which suits drift.",
+			func() spec.Config { return &sgdConfig{def: rates.sgd} }),
+		option(optim.Momentum, "The plain step with inertia (Polyak 1964).",
+			func() spec.Config { return &momentumConfig{kind: optim.Momentum} }),
+		option(optim.Nesterov, "Inertia, the gradient taken ahead of the weights (Nesterov 1983).",
+			func() spec.Config { return &momentumConfig{kind: optim.Nesterov} }),
+		option(optim.RMSProp, "A rate for each weight by the recent size of its gradients.",
+			func() spec.Config { return new(rmspropConfig) }),
+		option(optim.Adam, "Inertia and a rate for each weight (Kingma, Ba 2015), corrected by the steps of each weight.",
+			func() spec.Config { return new(adamConfig) }),
+		option(optim.FTRL, "FTRL-Proximal (McMahan et al. 2013): keeps weights at zero that earn less than l1.",
+			func() spec.Config { return new(ftrlConfig) }),
+	}
+}
+
+// rates are the defaults that differ between learners.
+type rates struct{ sgd, adagrad float64 }
+
+func rateField(f *spec.Fields, p *float64, def float64) {
+	f.Float(p, "rate", def, "Step size.").Above(0).AtMost(1e6)
+}
+
+func shareField(f *spec.Fields, p *float64, name string, def float64, doc string) {
+	f.Float(p, name, def, doc).AtLeast(0).Below(1)
+}
+
+func epsField(f *spec.Fields, p *float64) {
+	f.Float(p, "eps", 1e-8, "Keeps the denominator from zero.").Above(0).AtMost(1)
+}
+
+type sgdConfig struct {
+	def, rate float64
+	schedule  spec.Choice
+}
+
+type scheduleInverse struct{ power float64 }
+
+func (c *scheduleInverse) Fields(f *spec.Fields) {
+	f.Float(&c.power, "power", optim.DefaultPower, "The rate of step t is rate / t^power.").Within(0, 1)
+}
+
+type scheduleOptimal struct{ alpha float64 }
+
+func (c *scheduleOptimal) Fields(f *spec.Fields) {
+	f.Float(&c.alpha, "alpha", optim.DefaultAlpha, "The rate of step t is 1 / (alpha · (t₀ + t - 1)), t₀ found from the loss; set l2 to the same number.").Above(0).AtMost(1e6)
+}
+
+func (c *sgdConfig) Fields(f *spec.Fields) {
+	rateField(f, &c.rate, c.def)
+	f.Choice(&c.schedule, "schedule", "constant", []spec.Option{
+		{Name: "constant", Summary: "The rate stays."},
+		{Name: "invscaling", Summary: "The rate falls with a power of the steps.", New: func() spec.Config { return new(scheduleInverse) }},
+		{Name: "optimal", Summary: "Bottou's schedule as in scikit-learn's SGDClassifier; rate is not used.", New: func() spec.Config { return new(scheduleOptimal) }},
+	}, "How the rate falls as events come.")
+}
+
+func (c *sgdConfig) config(gradient func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.SGD)
+	o.Rate = optim.Const(c.rate)
+	switch s := c.schedule.Config.(type) {
+	case *scheduleInverse:
+		o.Rate = optim.Schedule{Decay: optim.InvScaling, Rate: c.rate, Power: s.power}
+	case *scheduleOptimal:
+		o.Rate = optim.Schedule{Decay: optim.Optimal, Alpha: s.alpha, T0: optim.OptimalStart(s.alpha, gradient)}
+	}
+	return o
+}
+
+type momentumConfig struct {
+	kind          optim.Kind
+	rate, inertia float64
+}
+
+func (c *momentumConfig) Fields(f *spec.Fields) {
+	rateField(f, &c.rate, 0.01)
+	shareField(f, &c.inertia, "momentum", 0.9, "Share of the last step that is taken again.")
+}
+
+func (c *momentumConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(c.kind)
+	o.Rate, o.Rho = optim.Const(c.rate), c.inertia
+	return o
+}
+
+type adagradConfig struct{ def, rate, eps float64 }
+
+func (c *adagradConfig) Fields(f *spec.Fields) {
+	rateField(f, &c.rate, c.def)
+	epsField(f, &c.eps)
+}
+
+func (c *adagradConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.AdaGrad)
+	o.Rate, o.Eps = optim.Const(c.rate), c.eps
+	return o
+}
+
+type rmspropConfig struct{ rate, rho, eps float64 }
+
+func (c *rmspropConfig) Fields(f *spec.Fields) {
+	rateField(f, &c.rate, 0.01)
+	shareField(f, &c.rho, "rho", 0.9, "Share of the mean of squared gradients that is kept from step to step.")
+	epsField(f, &c.eps)
+}
+
+func (c *rmspropConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.RMSProp)
+	o.Rate, o.Rho, o.Eps = optim.Const(c.rate), c.rho, c.eps
+	return o
+}
+
+type adamConfig struct{ rate, beta1, beta2, eps float64 }
+
+func (c *adamConfig) Fields(f *spec.Fields) {
+	rateField(f, &c.rate, 0.01)
+	shareField(f, &c.beta1, "beta1", 0.9, "Share of the mean gradient that is kept from step to step.")
+	shareField(f, &c.beta2, "beta2", 0.999, "Share of the mean squared gradient that is kept from step to step.")
+	epsField(f, &c.eps)
+}
+
+func (c *adamConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.Adam)
+	o.Rate, o.Beta1, o.Beta2, o.Eps = optim.Const(c.rate), c.beta1, c.beta2, c.eps
+	return o
+}
+
+type ftrlConfig struct{ alpha, beta, l1, l2 float64 }
+
+func (c *ftrlConfig) Fields(f *spec.Fields) {
+	f.Float(&c.alpha, "alpha", 0.1, "Step size.").Above(0).AtMost(1e6)
+	f.Float(&c.beta, "beta", 1, "Smooths the first steps of a weight.").Within(0, 1e6)
+	f.Float(&c.l1, "l1", 0, "Same as l1 of the operator.").Within(0, 1e6)
+	f.Float(&c.l2, "l2", 0, "Same as l2 of the operator.").Within(0, 1e6)
+}
+
+func (c *ftrlConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.FTRL)
+	o.Alpha, o.Beta, o.L1, o.L2 = c.alpha, c.beta, c.l1, c.l2
+	return o
+}
