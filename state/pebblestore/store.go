@@ -10,8 +10,10 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -25,9 +27,9 @@ import (
 const formatMajorVersion = pebble.FormatTableFormatV6
 
 const (
-	defaultCache = 8 << 20
-	memTableSize = 8 << 20
-	blockSize    = 32 << 10 // eight pages of weights, read in runs when a task starts
+	defaultCache    = 8 << 20
+	defaultMemTable = 8 << 20
+	blockSize       = 32 << 10 // eight pages of weights, read in runs when a task starts
 
 	// closeTimeout bounds how long Close waits for a disk that does not answer.
 	closeTimeout = 10 * time.Second
@@ -57,6 +59,9 @@ type Options struct {
 	// CacheBytes bounds the block cache, which lies on the Go heap; default 8 MiB.
 	// It helps only while tasks start: a running task reads nothing.
 	CacheBytes int64
+	// MemTableBytes is the size of Pebble's write buffer; default 8 MiB. A checkpoint
+	// larger than half of it is written to a table of its own.
+	MemTableBytes uint64
 	// Log is told of failures in the background; default none.
 	Log *slog.Logger
 	// FS replaces the file system, in tests.
@@ -101,6 +106,9 @@ func Open(dir string, o Options) (*Store, error) {
 	if o.CacheBytes <= 0 {
 		o.CacheBytes = defaultCache
 	}
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = defaultMemTable
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -137,11 +145,11 @@ func (s *Store) Pipeline() string { return s.pipeline }
 func (s *Store) openDB() (err error) {
 	log := &logger{s: s}
 	opts := &pebble.Options{
-		FS:                 s.o.FS,
+		FS:                 &freezeFS{FS: s.o.FS, fail: log.fail},
 		Lock:               s.lock,
 		Cache:              s.cache,
 		FormatMajorVersion: formatMajorVersion,
-		MemTableSize:       memTableSize,
+		MemTableSize:       s.o.MemTableBytes,
 		Logger:             log,
 		ReadOnly:           s.o.ReadOnly,
 		ErrorIfNotExists:   s.o.ReadOnly,
@@ -170,11 +178,12 @@ func (s *Store) openDB() (err error) {
 		return fmt.Errorf("there is no state in %s: %w", s.dir, fs.ErrNotExist)
 	case errors.Is(err, state.ErrDamaged):
 		return err
-	case pebble.IsCorruptionError(err), errors.Is(err, fs.ErrNotExist):
-		// The folder exists, so what does not is a file that the database names.
-		return s.damaged(err)
-	default:
+	case strings.Contains(err.Error(), "unknown format major version"):
+		return s.newer(err.Error())
+	case isSystem(err):
 		return fmt.Errorf("open the state in %s: %w", s.dir, err)
+	default:
+		return s.damaged(err)
 	}
 	if err := s.identify(db); err != nil {
 		return errors.Join(err, db.Close())
@@ -183,6 +192,18 @@ func (s *Store) openDB() (err error) {
 	s.db = db
 	s.mu.Unlock()
 	return nil
+}
+
+// isSystem reports whether the operating system refused something, which says
+// nothing about what the files hold. A missing file is not such a case: the folder
+// exists, so the database names a file that is gone.
+func isSystem(err error) bool {
+	var errno syscall.Errno
+	return errors.As(err, &errno) && !errors.Is(err, fs.ErrNotExist)
+}
+
+func (s *Store) newer(how string) error {
+	return fmt.Errorf("%w: %s was written by a newer program (%s); use that program, or another state folder", ErrForeign, s.dir, how)
 }
 
 func (s *Store) damaged(why error) error {
@@ -201,8 +222,12 @@ func (s *Store) identify(db *pebble.DB) error {
 			return s.damaged(err)
 		}
 		empty := !it.First()
+		ours := !empty && it.Key()[0] == taskSpace && len(it.Key()) > 5
 		if err := errors.Join(it.Error(), it.Close()); err != nil {
 			return s.damaged(err)
+		}
+		if ours {
+			return s.damaged(errors.New("the identity record is gone"))
 		}
 		if !empty {
 			return fmt.Errorf("%w: %s holds a database of another program", ErrForeign, s.dir)
@@ -217,8 +242,7 @@ func (s *Store) identify(db *pebble.DB) error {
 		return s.failed()
 	}
 	if raw[0] > storeVersion {
-		return fmt.Errorf("%w: %s was written by a newer program (format version %d, this one reads up to %d); use that program, or another state folder",
-			ErrForeign, s.dir, raw[0], storeVersion)
+		return s.newer(fmt.Sprintf("format version %d, this one reads up to %d", raw[0], storeVersion))
 	}
 	name, err := decodeIdentity(raw)
 	if err != nil {
