@@ -120,6 +120,9 @@ func (c *Cluster) committed(ctx context.Context, want func(topic string, partiti
 		out = out[:0]
 		// Stable: an offset fetched plainly right after a commit may be the one before.
 		all, err := c.adm.FetchOffsets(kadm.RequireStable(ctx), c.opt.Group)
+		if errors.Is(err, kerr.GroupIDNotFound) {
+			return nil // nobody has committed or joined yet
+		}
 		if err != nil {
 			return err
 		}
