@@ -33,6 +33,7 @@ type BuildOptions struct {
 	Node   string   // name in the pipeline file
 	Pos    spec.Pos // where it is declared
 	Inputs []*batch.Schema
+	Task   int // number of the task, from 0
 	// Planning builds for the sake of schemas and complaints: weight tables are
 	// empty, and the node must not be run.
 	Planning bool
@@ -40,7 +41,7 @@ type BuildOptions struct {
 
 // Build makes a node of an operator with a decoded configuration.
 func (d *Definition) Build(c spec.Config, o BuildOptions) (*Node, spec.Errors) {
-	env := &Env{node: o.Node, def: d, pos: o.Pos, inputs: o.Inputs, planning: o.Planning, pinned: spec.Pinned(c)}
+	env := &Env{node: o.Node, def: d, pos: o.Pos, inputs: o.Inputs, planning: o.Planning, task: o.Task, pinned: spec.Pinned(c)}
 	if env.pinned != "" {
 		env.pinned = d.Name + " " + env.pinned
 	} else {

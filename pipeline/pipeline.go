@@ -105,9 +105,10 @@ func (p *Pipeline) Source(name string) int {
 	return -1
 }
 
-// Build makes the node for running. Every task has nodes of its own.
-func (n *Node) Build() (*operators.Node, error) {
-	built, errs := n.Def.Build(n.Config, operators.BuildOptions{Node: n.Name, Pos: n.Pos, Inputs: n.Inputs})
+// Build makes the node for running in a task, numbered from 0. Every task has
+// nodes of its own.
+func (n *Node) Build(task int) (*operators.Node, error) {
+	built, errs := n.Def.Build(n.Config, operators.BuildOptions{Node: n.Name, Pos: n.Pos, Inputs: n.Inputs, Task: task})
 	if len(errs) > 0 {
 		return nil, errs
 	}

@@ -101,7 +101,7 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 	}
 	c.errs = newErrorSink(c, o.SinkPartitions)
 	for i, n := range p.Nodes {
-		node, err := n.Build()
+		node, err := n.Build(task)
 		if err != nil {
 			return nil, err
 		}
