@@ -14,6 +14,10 @@ import (
 	"github.com/gradstream/gradstream/pipeline/spec"
 )
 
+// MaxOperators bounds the operators of a pipeline, and so what a hostile file can
+// make of columns that every operator adds to.
+const MaxOperators = 1000
+
 // Options are what reading a pipeline file needs beside the file.
 type Options struct {
 	// Registry holds the operators the file may use.
@@ -62,6 +66,10 @@ func Parse(file string, data []byte, o Options) (*Pipeline, spec.Errors) {
 
 	l := &loader{reg: o.Registry, errs: errs, ends: map[string]*end{}, p: &Pipeline{File: file}}
 	l.decode(root)
+	if n := root.Get("operators"); len(l.ops) > MaxOperators {
+		l.errorf(n.Pos, fmt.Sprintf("expected at most %d", MaxOperators), "there are %d operators", len(l.ops))
+		return nil, l.errs.Sorted()
+	}
 	l.declare()
 	l.sources()
 	l.operators()

@@ -3,9 +3,12 @@ package pipeline
 import (
 	"bytes"
 	"flag"
+	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -77,7 +80,7 @@ func TestGood(t *testing.T) {
 }
 
 func TestBad(t *testing.T) {
-	for _, file := range files(t, "testdata/bad/*.yaml", 0) {
+	for _, file := range files(t, "testdata/bad/*.yaml", 40) {
 		t.Run(filepath.Base(file), func(t *testing.T) {
 			data, err := os.ReadFile(file)
 			if err != nil {
@@ -160,7 +163,7 @@ func TestLoaded(t *testing.T) {
 			t.Errorf("input %d: key %d, version %d, columns %s", i, in.Key, in.Version, diff)
 		}
 	}
-	if _, err := p.Nodes[0].Build(); err != nil {
+	if _, err := p.Nodes[0].Build(0); err != nil {
 		t.Error(err)
 	}
 	if p.Source("payments") != 1 || p.Source("none") != -1 {
@@ -275,6 +278,104 @@ func TestHash(t *testing.T) {
 	} {
 		if h := hash(set); seen[h] != "nothing" {
 			t.Errorf("%s changes the hash", set)
+		}
+	}
+}
+
+func TestMaxOperators(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("pipeline: p\nsources: {s: {topic: t, schema: {x: float64}}}\noperators:\n")
+	for i := range MaxOperators + 1 {
+		fmt.Fprintf(&b, "  n%d: {from: s, adwin: {column: x}}\n", i)
+	}
+	_, errs := Parse("f", []byte(b.String()), testOptions())
+	if got, want := errs.Error(), "f:4:3: there are 1001 operators; expected at most 1000"; got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}
+
+// TestIndependence: an error hides no other. Every pair of these mistakes gives
+// the errors that each gives alone.
+func TestIndependence(t *testing.T) {
+	base, err := os.ReadFile("testdata/good/clicks.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	mistakes := []struct{ old, new string }{
+		{"pipeline: clicks", "pipeline: cl icks"},
+		{"brokers: ${KAFKA_BROKERS:embedded}", "brokers: nowhere"},
+		{"tasks: partitions", "tasks: -1"},
+		{"{interval: 100ms}", "{interval: soon}"},
+		{"{local: 3s, remote: 30s}", "{locl: 3s, remote: 30s}"},
+		{"state:      {dir: ./data}", "stat:       {dir: ./data}"},
+		{"topic: clicks\n", "topic: ${NONE}\n"},
+		{"start: earliest", "start: now"},
+		{"format: json", "fromat: json"},
+		{"time: ts", "time: user"},
+		{"price: float64", "price: flote64"},
+		{"y: bool?", "y: maybe"},
+		{"errors: clicks.errors", "errors: clicks errors"},
+		{"bits: 18", "bits: 99"},
+		{"numeric: [price]", "numeric: [prize]"},
+		{"scale: standard", "scale: standrd"},
+		{"categorical: [user, site]", "categorical: [user, sight]"},
+		{"cross: [[user, site]]", "cross: [[user, ts]]"},
+		{"    from: features", "    from: feature"},
+		{"      label: y", "      label: yes"},
+		{"{adagrad: {rate: 0.05}}", "{adagrad: {rate: 50}}"},
+		{"l2: 1e-6", "l2: much"},
+		{"{prediction: ctr, label: y, metrics", "{prediction: ctr, label: z, metrics"},
+		{"adwin: {column: ctr.loss, delta: 0.002}", "adwin: {column: sit, delta: 2}"},
+		{"columns: {id: id, p: ctr.probability, version: ctr.version}", "columns: {id: ident}"},
+		{"key: user", "key: usr"},
+		{"from: [quality, drift]", "from: [quality, drft]"},
+		{"topic: clicks.metrics", "topic: clicks/metrics"},
+		{"topic: clicks.predictions", "topic: clicks.journal"},
+	}
+	// Where one mistake takes away what the other is about.
+	dependent := map[string]bool{
+		"pipeline: cl icks, topic: clicks.journal": true, // no name, no topics of the pipeline's own
+	}
+	for _, m := range []string{"label: yes", "label: z", "column: sit", "ident", "usr"} {
+		dependent["    from: feature, "+m] = true // no input, no columns
+	}
+	check := func(pick ...int) []string {
+		text := string(base)
+		for _, i := range pick {
+			m := mistakes[i]
+			if strings.Count(text, m.old) != 1 {
+				t.Fatalf("%q occurs %d times", m.old, strings.Count(text, m.old))
+			}
+			text = strings.Replace(text, m.old, m.new, 1)
+		}
+		p, errs := Parse("f", []byte(text), testOptions())
+		if p != nil {
+			t.Fatalf("%q passes", mistakes[pick[0]].new)
+		}
+		var lines []string
+		for _, e := range errs {
+			lines = append(lines, e.Pos.String()+": "+e.Msg) // which columns to suggest may depend on both
+		}
+		slices.Sort(lines)
+		return lines
+	}
+	var alone [][]string
+	for i := range mistakes {
+		alone = append(alone, check(i))
+	}
+	for i := range mistakes {
+		for j := range i {
+			if slices.ContainsFunc(slices.Collect(maps.Keys(dependent)), func(d string) bool {
+				a, b, _ := strings.Cut(d, ", ")
+				return mistakes[j].new == a && strings.Contains(mistakes[i].new, b)
+			}) {
+				continue
+			}
+			want := slices.Concat(alone[j], alone[i])
+			slices.Sort(want)
+			if diff := cmp.Diff(want, check(i, j)); diff != "" {
+				t.Errorf("%q with %q (-alone +together):\n%s", mistakes[j].new, mistakes[i].new, diff)
+			}
 		}
 	}
 }

@@ -24,9 +24,17 @@ func Schema(reg *operators.Registry) *spec.Object {
 		entry.Set("oneOf", oneOf)
 	}
 	mapping(property(root, "operators")).Set("additionalProperties", entry)
-	columns := mapping(property(mapping(property(root, "sources")).Get("additionalProperties").(*spec.Object), "schema"))
-	columns.Set("additionalProperties", new(spec.Object).Set("type", "string").
-		Set("pattern", `^(`+strings.Join(batch.Types(), "|")+`)\??$|\$\{[^}]+\}`)).Set("minProperties", 1)
+	mapping(property(root, "tasks")).Set("minimum", 1)
+	sources := mapping(property(root, "sources")).Set("minProperties", 1)
+	sinks := mapping(property(root, "sinks"))
+	for _, columns := range []*spec.Object{
+		mapping(property(sources.Get("additionalProperties").(*spec.Object), "schema")).
+			Set("additionalProperties", new(spec.Object).Set("type", "string").
+				Set("pattern", `^(`+strings.Join(batch.Types(), "|")+`)\??$|\$\{[^}]+\}`)),
+		mapping(property(sinks.Get("additionalProperties").(*spec.Object), "columns")),
+	} {
+		columns.Set("minProperties", 1).Set("propertyNames", new(spec.Object).Set("minLength", 1))
+	}
 
 	out := new(spec.Object).
 		Set("$schema", "https://json-schema.org/draft/2020-12/schema").
@@ -66,7 +74,8 @@ func property(config *spec.Object, field string) *spec.Object {
 	return config.Get("properties").(*spec.Object).Get(field).(*spec.Object)
 }
 
-// mapping returns the part of the schema of a mapping field that is about mappings.
+// mapping returns the first alternative of the schema of a field: of a mapping,
+// what is about mappings.
 func mapping(field *spec.Object) *spec.Object {
 	if alternatives, ok := field.Get("anyOf").([]*spec.Object); ok {
 		return alternatives[0]
