@@ -1,0 +1,51 @@
+SHELL := /bin/bash
+# Every target runs on a machine with Go alone, unless its line says otherwise.
+GO      ?= go
+BIN     := bin/gradstream
+PKGS    := ./...
+REPORT   = $(GO) run ./internal/testutil/testreport
+TOOLS    = $(GO) tool -modfile=internal/lint/tools.mod
+
+.PHONY: help build test race lint fmt demo bench fuzz docs clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+build: ## build bin/gradstream
+	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/gradstream
+
+test: ## run the tests; with java and mvn present also against a real Apache Kafka
+	@$(GO) vet $(PKGS)
+	@set -o pipefail; $(GO) test -json $(PKGS) | $(REPORT)
+
+race: ## run the fast tests under the race detector (needs a C compiler)
+	@set -o pipefail; $(GO) test -race -short -json $(PKGS) | $(REPORT)
+
+lint: ## check formatting, vet, staticcheck, and that the generated docs are current
+	@test -z "$$(gofmt -l cmd connectors examples internal operators pipeline state)" || { gofmt -l cmd connectors examples internal operators pipeline state; echo "run make fmt"; exit 1; }
+	$(GO) vet $(PKGS)
+	$(TOOLS) staticcheck $(PKGS)
+	@rm -rf .docs-check && $(GO) run ./cmd/gradstream docs .docs-check && diff -r docs/reference .docs-check && rm -rf .docs-check || { rm -rf .docs-check; echo "docs/reference is stale: run make docs"; exit 1; }
+
+fmt: ## format the code
+	gofmt -w cmd connectors examples internal operators pipeline state
+
+demo: build ## learn from a real stream on the embedded broker, nothing installed
+	@$(BIN) demo
+
+bench: ## run the Go benchmarks
+	$(GO) test -run '^$$' -bench . -benchmem $(PKGS)
+
+FUZZTIME ?= 30s
+fuzz: ## fuzz every parser for FUZZTIME (30s) each
+	@for pkg in $$($(GO) list $(PKGS)); do \
+	  for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+	    echo "$$pkg $$f"; $(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZTIME) $$pkg || exit 1; \
+	  done; \
+	done
+
+docs: ## write docs/reference from the code
+	$(GO) run ./cmd/gradstream docs docs/reference
+
+clean: ## remove what was built
+	rm -rf bin

@@ -1,0 +1,266 @@
+package lint
+
+import (
+	"go/ast"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const module = "github.com/gradstream/gradstream"
+
+// file is one parsed Go file of the repository.
+type file struct {
+	name string // from the root, with slashes
+	pkg  string // folder from the root, with slashes
+	test bool
+	ast  *ast.File
+	fset *token.FileSet
+}
+
+func root(t *testing.T) string {
+	t.Helper()
+	dir, err := filepath.Abs(filepath.Join("..", ".."))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "go.mod")); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func files(t *testing.T) []file {
+	t.Helper()
+	dir := root(t)
+	var all []file
+	fset := token.NewFileSet()
+	err := filepath.WalkDir(dir, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		if d.IsDir() && p != dir {
+			// Folders of data, of other modules, and hidden ones hold no code of ours.
+			_, err := os.Stat(filepath.Join(p, "go.mod"))
+			if d.Name() == "testdata" || strings.HasPrefix(d.Name(), ".") || err == nil {
+				return filepath.SkipDir
+			}
+		}
+		if !strings.HasSuffix(p, ".go") {
+			return nil
+		}
+		rel, err := filepath.Rel(dir, p)
+		if err != nil {
+			return err
+		}
+		rel = filepath.ToSlash(rel)
+		parsed, err := parser.ParseFile(fset, p, nil, parser.ParseComments)
+		if err != nil {
+			return err
+		}
+		all = append(all, file{name: rel, pkg: path.Dir(rel), test: strings.HasSuffix(rel, "_test.go"), ast: parsed, fset: fset})
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(all) < 50 {
+		t.Fatalf("only %d Go files found: the walk is broken", len(all))
+	}
+	return all
+}
+
+// within reports whether a package is a folder or lies below it.
+func within(pkg, folder string) bool { return pkg == folder || strings.HasPrefix(pkg, folder+"/") }
+
+// layers lists for each part of the tree, most specific first, which parts of ours
+// it may import. A part may always import itself where own is set.
+var layers = []struct {
+	part    string
+	may     []string
+	own     bool
+	because string
+}{
+	{"operators/learn/optim", nil, false, "step rules are pure maths"},
+	{"operators/learn/loss", nil, false, "losses are pure maths"},
+	{"operators/learn/reference", []string{"operators/learn/optim", "operators/learn/loss", "operators/feature/scale"}, false, "it drives the pure maths alone"},
+	{"operators/feature/scale", nil, false, "scalers are pure maths"},
+	{"operators/drift/detect", nil, false, "detectors are pure maths"},
+	{"operators/evaluate/metric", nil, false, "metrics are pure maths"},
+	{"operators/optest", []string{"operators", "state", "state/memstore", "pipeline/batch", "pipeline/spec"}, true, "it stands in for the engine"},
+	{"operators/feature", []string{"operators", "state", "pipeline/batch", "pipeline/spec", "operators/feature"}, true, "families never import each other"},
+	{"operators/learn", []string{"operators", "state", "pipeline/batch", "pipeline/spec", "operators/learn"}, true, "families never import each other"},
+	{"operators/drift", []string{"operators", "state", "pipeline/batch", "pipeline/spec", "operators/drift"}, true, "families never import each other"},
+	{"operators/evaluate", []string{"operators", "state", "pipeline/batch", "pipeline/spec", "operators/evaluate"}, true, "families never import each other"},
+	{"operators/route", []string{"operators", "state", "pipeline/batch", "pipeline/spec", "operators/route"}, true, "families never import each other"},
+	{"operators", []string{"state", "state/weights", "pipeline/batch", "pipeline/spec"}, false, "the contract sees state and the leaves"},
+	{"state/weights", []string{"state"}, false, "a handle knows the contract"},
+	{"state", []string{"state", "pipeline/batch"}, true, "state knows neither operators nor the engine"},
+	{"connectors", []string{"connectors", "pipeline/batch", "pipeline/spec"}, true, "connectors never see operators or state"},
+	{"pipeline/batch", nil, false, "it is a leaf"},
+	{"pipeline/spec", nil, false, "it is a leaf"},
+	{"pipeline/run", []string{"pipeline", "pipeline/batch", "pipeline/spec", "operators", "state", "connectors"}, false, "the engine knows contracts, not implementations"},
+	{"pipeline/admin", []string{"pipeline", "pipeline/run", "pipeline/batch", "pipeline/spec", "operators"}, true, "it shows the engine"},
+	{"pipeline", []string{"pipeline/batch", "pipeline/spec", "operators"}, false, "the graph knows contracts only"},
+	{"cmd", nil, true, ""},
+	{"internal", nil, true, ""},
+	{"examples", nil, true, ""},
+	{"bench", nil, true, ""},
+}
+
+// leafOnly lists libraries that only some packages may import.
+var leafOnly = []struct {
+	library string
+	parts   []string
+}{
+	{"github.com/cockroachdb/pebble", []string{"state/pebblestore", "state/statetest"}},
+	{"github.com/twmb/franz-go", []string{"connectors/kafka", "internal/testutil", "bench"}},
+	{"github.com/apache/arrow", []string{"connectors/codec", "connectors/file"}},
+	{"github.com/goccy/go-yaml", []string{"pipeline/spec"}},
+	{"github.com/spf13/cobra", []string{"cmd"}},
+	{"github.com/expr-lang/expr", []string{"operators/route"}},
+}
+
+func TestImports(t *testing.T) {
+	for _, f := range files(t) {
+		if f.test {
+			continue // tests may reach for a memory store or an embedded broker
+		}
+		for _, spec := range f.ast.Imports {
+			imported, err := strconv.Unquote(spec.Path.Value)
+			if err != nil {
+				t.Fatal(err)
+			}
+			at := f.fset.Position(spec.Pos())
+			for _, l := range leafOnly {
+				if within(imported, l.library) && !slices.ContainsFunc(l.parts, func(p string) bool { return within(f.pkg, p) }) {
+					t.Errorf("%s:%d imports %s; only %s may: use what it offers instead", f.name, at.Line, imported, strings.Join(l.parts, ", "))
+				}
+			}
+			ours, found := strings.CutPrefix(imported, module+"/")
+			if !found {
+				continue
+			}
+			checkLayer(t, f, at.Line, ours)
+		}
+	}
+}
+
+func checkLayer(t *testing.T, f file, line int, imported string) {
+	t.Helper()
+	for _, l := range layers {
+		if !within(f.pkg, l.part) {
+			continue
+		}
+		if l.part == "cmd" || l.part == "internal" || l.part == "examples" || l.part == "bench" {
+			return
+		}
+		ok := l.own && within(imported, l.part)
+		for _, m := range l.may {
+			ok = ok || imported == m || m == "state" && imported == "state/weights"
+		}
+		if !ok {
+			t.Errorf("%s:%d imports %s; %s may not: %s", f.name, line, imported, l.part, l.because)
+		}
+		return
+	}
+	t.Errorf("%s is in no layer of the import table", f.pkg)
+}
+
+// TestNobodyImportsMain keeps implementations out of the contracts: nothing but
+// commands, tests and benchmarks may import cmd.
+func TestNobodyImportsMain(t *testing.T) {
+	for _, f := range files(t) {
+		for _, spec := range f.ast.Imports {
+			p, _ := strconv.Unquote(spec.Path.Value)
+			if strings.HasPrefix(p, module+"/cmd/") {
+				t.Errorf("%s imports %s", f.name, p)
+			}
+		}
+	}
+}
+
+func TestPackageDocs(t *testing.T) {
+	documented := map[string]bool{}
+	for _, f := range files(t) {
+		if f.test {
+			continue
+		}
+		documented[f.pkg] = documented[f.pkg] || f.ast.Doc != nil && len(f.ast.Doc.Text()) > 40
+	}
+	for pkg, ok := range documented {
+		if !ok {
+			t.Errorf("package %s has no package comment that says what it is for", pkg)
+		}
+	}
+}
+
+// banned lists calls that make an operator's result depend on more than its input.
+var banned = map[string]string{
+	"time.Now":   "read Origin.Clock of the batch: the step's clock is journaled",
+	"time.Since": "read Origin.Clock of the batch: the step's clock is journaled",
+	"time.After": "operators do not wait",
+	"time.Sleep": "operators do not wait",
+	"os.Getenv":  "ask for it in the configuration",
+}
+
+func TestOperatorsAreDeterministic(t *testing.T) {
+	for _, f := range files(t) {
+		if f.test || !within(f.pkg, "operators") || within(f.pkg, "operators/optest") {
+			continue
+		}
+		for _, spec := range f.ast.Imports {
+			switch p, _ := strconv.Unquote(spec.Path.Value); p {
+			case "math/rand", "math/rand/v2", "crypto/rand", "net", "net/http", "os":
+				t.Errorf("%s imports %s: an operator has no dice and no I/O", f.name, p)
+			}
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.GoStmt:
+				t.Errorf("%s: a goroutine in an operator; the engine owns them all", f.fset.Position(n.Pos()))
+			case *ast.SelectorExpr:
+				if x, ok := n.X.(*ast.Ident); ok {
+					if why, bad := banned[x.Name+"."+n.Sel.Name]; bad {
+						t.Errorf("%s: %s.%s in an operator; %s", f.fset.Position(n.Pos()), x.Name, n.Sel.Name, why)
+					}
+				}
+			}
+			return true
+		})
+	}
+}
+
+// TestFileSize asks for a reason: a file past this length is usually two things.
+func TestFileSize(t *testing.T) {
+	const most = 700
+	for _, f := range files(t) {
+		if n := f.fset.File(f.ast.Pos()).LineCount(); n > most && !f.test {
+			t.Errorf("%s has %d lines, more than %d: is it two things?", f.name, n, most)
+		}
+	}
+}
+
+// TestNoExit keeps os.Exit and log.Fatal in main functions.
+func TestNoExit(t *testing.T) {
+	for _, f := range files(t) {
+		if f.test || f.ast.Name.Name == "main" {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			if s, ok := n.(*ast.SelectorExpr); ok {
+				if x, ok := s.X.(*ast.Ident); ok && (x.Name == "os" && s.Sel.Name == "Exit" || x.Name == "log" && strings.HasPrefix(s.Sel.Name, "Fatal")) {
+					t.Errorf("%s: %s.%s outside main; return an error", f.fset.Position(n.Pos()), x.Name, s.Sel.Name)
+				}
+			}
+			return true
+		})
+	}
+}
