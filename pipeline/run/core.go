@@ -18,7 +18,7 @@ type Formats struct {
 	NewEncoder func(format string, s *batch.Schema) (connectors.Encoder, error)
 	// PartitionForKey maps a record key to one of n partitions, as Kafka's own
 	// clients do.
-	PartitionForKey func(key []byte, n int32) int32
+	PartitionForKey func(key []byte, n int) int32
 }
 
 // maxBatchRows is how many rows are processed at once. It never changes a result.

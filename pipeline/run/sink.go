@@ -13,7 +13,7 @@ import (
 type sink struct {
 	def        *pipeline.Sink
 	partitions int32
-	hash       func(key []byte, n int32) int32
+	hash       func(key []byte, n int) int32
 	ports      []*sinkPort
 	refs       []outputRef
 	slab       []byte
@@ -79,7 +79,7 @@ func (k *sink) take(port int, b *batch.Batch) error {
 		partition := b.Origin.Partition % k.partitions
 		if hasKey {
 			k.slab = key.AppendText(k.slab, row)
-			partition = k.hash(k.slab[start:], k.partitions)
+			partition = k.hash(k.slab[start:], int(k.partitions))
 		}
 		if p.rows != nil {
 			k.slab = k.slab[:start]
