@@ -42,7 +42,7 @@ type logisticConfig struct {
 func (c *logisticConfig) Fields(f *spec.Fields) {
 	f.Column(&c.label, "label", "", "What to predict: a bool, or a number that is 0 or 1; null = not known yet.").Required()
 	f.Enum(&c.loss, "loss", "log", []string{"log", "hinge"}, "What to minimise: log = cross-entropy, hinge = a support vector machine.")
-	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.05}, 0)
+	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
 }
 
 func (c *logisticConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }

@@ -149,7 +149,7 @@ func (c *adamConfig) config(func(score, y float64) float64) optim.Config {
 type ftrlConfig struct{ alpha, beta, l1, l2 float64 }
 
 func (c *ftrlConfig) Fields(f *spec.Fields) {
-	f.Float(&c.alpha, "alpha", 0.1, "Step size.").Above(0).AtMost(1e6)
+	f.Float(&c.alpha, "alpha", 0.5, "Step size.").Above(0).AtMost(1e6)
 	f.Float(&c.beta, "beta", 1, "Smooths the first steps of a weight.").Within(0, 1e6)
 	f.Float(&c.l1, "l1", 0, "Same as l1 of the operator.").Within(0, 1e6)
 	f.Float(&c.l2, "l2", 0, "Same as l2 of the operator.").Within(0, 1e6)

@@ -1,0 +1,48 @@
+package learn
+
+import "math"
+
+// labelScaleVersion is the version of labelScale.
+const labelScaleVersion = 1
+
+// labelScale standardises the label of a regression. It is kept by Welford's
+// recurrence (Technometrics 4, 1962); the variance is M2/N.
+type labelScale struct {
+	N        int64   // labels learnt
+	Mean, M2 float64 // their mean, and the sum of their squared distances from it
+}
+
+// learn takes up a label. It returns false and changes nothing if a sum would
+// overflow.
+func (s *labelScale) learn(y float64) bool {
+	n := s.N + 1
+	d := y - s.Mean
+	mean := s.Mean + d/float64(n)
+	m2 := s.M2 + float64(d*(y-mean))
+	if !finite(mean) || !finite(m2) {
+		return false
+	}
+	s.N, s.Mean, s.M2 = n, mean, m2
+	return true
+}
+
+func (s *labelScale) deviation() float64 {
+	if s.N == 0 {
+		return 0
+	}
+	return math.Sqrt(s.M2 / float64(s.N))
+}
+
+// toScore is the standardised label, 0 while all labels were equal.
+func (s *labelScale) toScore(y float64) float64 {
+	d := s.deviation()
+	if d == 0 {
+		return 0
+	}
+	return (y - s.Mean) / d
+}
+
+// toLabel is the inverse of toScore.
+func (s *labelScale) toLabel(score float64) float64 {
+	return s.Mean + float64(score*s.deviation())
+}

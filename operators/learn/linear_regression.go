@@ -1,0 +1,160 @@
+package learn
+
+import (
+	"fmt"
+	"math"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/learn/loss"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+	"github.com/gradstream/gradstream/state"
+)
+
+var _ = Family.Add(operators.Define(operators.Spec[linearRegressionConfig]{
+	Name:    "linear_regression",
+	Summary: "Predicts a number from a linear score.",
+	Doc: "The score is the sum over the features of weight times value, and the intercept. With label_scale: standard the model learns the label's distance " +
+		"from its mean in standard deviations (Welford, over all labels so far), so that one rate suits any unit: the prediction is mean + deviation · score. With none the prediction is the score.\n\n" +
+		"Row by row: predict; if the label is known, take the loss of that prediction, let the label's scale learn the label, then take one step on the derivative of the loss. " +
+		"A row whose label is null is predicted and not learnt. A row that would make a score, a prediction or a weight infinite is rejected; the model is then as it was.\n\n" +
+		"Losses, with r = prediction - label: squared r²; absolute |r|; huber r²/2 where |r| ≤ delta, else delta·(|r| - delta/2); quantile -tau·r below the label, (1-tau)·r above it.\n\n" +
+		"The optimizer cannot be exchanged under a learnt model, nor label_scale; rates can, and so can loss, l2 and clip. Weights are float32.\n\n" +
+		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam 4, the others 2.",
+	Role: operators.Learner,
+	Columns: "Those of the input, and `NODE.score`: float64, of the model; `NODE.prediction`: float64, in the unit of the label; " +
+		"`NODE.loss`: float64?, of this prediction, null until the label is known; `NODE.version`: int64, the events learnt before this row.",
+	Examples: []spec.Example{{
+		Title:  "Plain gradient descent on y = 2x",
+		Config: "linear_regression: {label: y, optimizer: {sgd: {rate: 0.25}}, label_scale: none, intercept: false}",
+		In:     "features:sparse[8],y:float64?\n0:1,2\n0:1,2\n0:2,4\n0:2,\n",
+		Out: "features,y,node.score,node.prediction,node.loss,node.version\n" +
+			"0:1,2,0,0,4,0\n0:1,2,1,1,1,1\n0:2,4,3,3,1,2\n0:2,,5,5,,3\n",
+	}},
+	Build: newLinearRegression,
+}))
+
+type linearRegressionConfig struct {
+	linearConfig
+	loss       spec.Choice
+	labelScale string
+}
+
+type huberConfig struct{ delta float64 }
+
+func (c *huberConfig) Fields(f *spec.Fields) {
+	f.Float(&c.delta, "delta", loss.DefaultDelta, "Error from which on the loss grows in proportion, in the unit of the label.").Above(0).AtMost(1e300)
+}
+
+type quantileConfig struct{ tau float64 }
+
+func (c *quantileConfig) Fields(f *spec.Fields) {
+	f.Float(&c.tau, "tau", loss.DefaultTau, "Quantile to predict: the share of labels below the prediction.").Above(0).Below(1)
+}
+
+func (c *linearRegressionConfig) Fields(f *spec.Fields) {
+	f.Column(&c.label, "label", "", "The number to predict; null = not known yet.").Required()
+	f.Choice(&c.loss, "loss", "squared", []spec.Option{
+		{Name: "squared", Summary: "Predicts the mean."},
+		{Name: "absolute", Summary: "Predicts the median."},
+		{Name: "huber", Summary: "Squared for small errors, absolute for large ones.", New: func() spec.Config { return new(huberConfig) }},
+		{Name: "quantile", Summary: "Predicts a quantile.", New: func() spec.Config { return new(quantileConfig) }},
+	}, "What to minimise.")
+	f.Enum(&c.labelScale, "label_scale", "standard", []string{"standard", "none"}, "Whether the label is standardised, learnt online, or taken as it is.").Pin()
+	c.modelFields(f, rates{sgd: 0.01, adagrad: 0.5}, 10)
+}
+
+func (c *linearRegressionConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }
+
+// lossFunc is the loss in the unit of the label.
+func (c *linearRegressionConfig) lossFunc() loss.Func {
+	param := 0.0
+	switch p := c.loss.Config.(type) {
+	case *huberConfig:
+		param = p.delta
+	case *quantileConfig:
+		param = p.tau
+	}
+	return lossOf(c.loss.Name, param)
+}
+
+type regression struct {
+	model                            *linear
+	loss                             loss.Func
+	scale                            *state.Cell[labelScale] // nil = none
+	label                            operators.Col
+	labelName                        string
+	score, prediction, lost, version operators.Col
+}
+
+func newLinearRegression(c *linearRegressionConfig, env *operators.Env) operators.Operator {
+	o := &regression{loss: c.lossFunc(), labelName: c.label.Name}
+	o.label = env.InNumber(c.label)
+	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
+	if c.labelScale == "standard" {
+		o.scale = operators.NewCell(env, "label_scale", labelScaleVersion, labelScale{})
+	}
+	o.score = env.AddOwn("score", batch.Float64, false)
+	o.prediction = env.AddOwn("prediction", batch.Float64, false)
+	o.lost = env.AddOwn("loss", batch.Float64, true)
+	o.version = env.AddOwn("version", batch.Int64, false)
+	return o
+}
+
+func (o *regression) Process(_ int, in *batch.Batch, out operators.Emitter) error {
+	m := o.model
+	x, y := m.features.Of(in), o.label.Of(in)
+	score, prediction := o.score.Of(in).Floats, o.prediction.Of(in).Floats
+	lost, version := o.lost.Of(in), o.version.Of(in).Ints
+	st := &m.state.V
+	for row := range in.N {
+		idx, val := x.Row(row)
+		s := m.score(idx, val)
+		p := s
+		if o.scale != nil {
+			p = o.scale.V.toLabel(s)
+		}
+		if !finite(s) || !finite(p) {
+			out.Reject(row, errScore)
+			continue
+		}
+		score[row], prediction[row], version[row] = s, p, st.Version
+		label, known := y.Number(row)
+		if !known {
+			lost.SetNull(row)
+			continue
+		}
+		if err := o.learn(idx, val, s, label); err != nil {
+			out.Reject(row, err)
+			continue
+		}
+		lost.Floats[row] = o.loss.Value(p, label)
+		st.Recent.add(lost.Floats[row])
+	}
+	return out.Emit(in)
+}
+
+// learn takes one step; on an error nothing has changed.
+func (o *regression) learn(idx []uint32, val []float32, score, label float64) error {
+	at := o.model.gradientAt(idx, val, score)
+	if !finite(at) {
+		return errScore
+	}
+	if o.scale == nil {
+		return o.model.step(idx, val, o.loss.Gradient(at, label))
+	}
+	before := o.scale.V
+	if !o.scale.V.learn(label) {
+		return fmt.Errorf("label %q: %v is too large to be scaled", o.labelName, label)
+	}
+	f := o.loss
+	deviation := o.scale.V.deviation()
+	if f.Kind == loss.Huber && deviation > 0 {
+		f.Param = min(f.Param/deviation, math.MaxFloat64)
+	}
+	err := o.model.step(idx, val, f.Gradient(at, o.scale.V.toScore(label)))
+	if err != nil {
+		o.scale.V = before
+	}
+	return err
+}
