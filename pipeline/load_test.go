@@ -322,7 +322,7 @@ func TestIndependence(t *testing.T) {
 		{"cross: [[user, site]]", "cross: [[user, ts]]"},
 		{"    from: features", "    from: feature"},
 		{"      label: y", "      label: yes"},
-		{"{adagrad: {rate: 0.05}}", "{adagrad: {rate: 50}}"},
+		{"{adagrad: {rate: 0.05}}", "{adagrad: {rate: 5e7}}"},
 		{"l2: 1e-6", "l2: much"},
 		{"{prediction: ctr, label: y, metrics", "{prediction: ctr, label: z, metrics"},
 		{"adwin: {column: ctr.loss, delta: 0.002}", "adwin: {column: sit, delta: 2}"},

@@ -21,7 +21,7 @@ type vectorizeConfig struct {
 }
 
 func (c *vectorizeConfig) Fields(f *spec.Fields) {
-	f.Int(&c.bits, "bits", 18, "Base-2 logarithm of the number of indices.").Within(1, 31).Pin()
+	f.Int(&c.bits, "bits", 18, "Base-2 logarithm of the number of indices.").Within(8, 30).Pin()
 	f.Columns(&c.numeric, "numeric", nil, "Columns to take as numbers.").Example("[price]")
 	f.Columns(&c.categorical, "categorical", nil, "Columns to take as categories.")
 	f.ColumnLists(&c.cross, "cross", "Pairs of categories to take together.")
@@ -31,7 +31,7 @@ func (c *vectorizeConfig) Fields(f *spec.Fields) {
 
 func (c *vectorizeConfig) Check(add func(field, msg, want string)) {
 	if len(c.numeric)+len(c.categorical)+len(c.cross) == 0 {
-		add("", "there is nothing to vectorize", "expected numeric, categorical or cross")
+		add("", "there is nothing to vectorize", "expected numeric, categorical, cross, text or sparse")
 	}
 }
 
@@ -44,7 +44,7 @@ type logisticConfig struct {
 type rateConfig struct{ rate float64 }
 
 func (c *rateConfig) Fields(f *spec.Fields) {
-	f.Float(&c.rate, "rate", 0.05, "Step size.").Above(0).AtMost(10)
+	f.Float(&c.rate, "rate", 0.05, "Step size.").Above(0).AtMost(1e6)
 }
 
 func (c *logisticConfig) Fields(f *spec.Fields) {
@@ -54,7 +54,7 @@ func (c *logisticConfig) Fields(f *spec.Fields) {
 		{Name: "adagrad", Summary: "A rate for each weight.", New: func() spec.Config { return new(rateConfig) }},
 		{Name: "sgd", Summary: "The plain step.", New: func() spec.Config { return new(rateConfig) }},
 	}, "The step rule.")
-	f.Float(&c.l2, "l2", 0, "Weight of the penalty.").Within(0, 1)
+	f.Float(&c.l2, "l2", 0, "Weight of the penalty.").Within(0, 1e6)
 }
 
 type evaluateConfig struct {
@@ -129,7 +129,7 @@ var testFamily = func() *operators.Family {
 		Columns: "`NODE.score`, `NODE.probability`, `NODE.loss`, `NODE.version`.",
 		Build: func(c *logisticConfig, env *operators.Env) operators.Operator {
 			env.In(c.features, batch.Sparse)
-			env.InNumber(c.label)
+			env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
 			env.AddOwn("score", batch.Float64, false)
 			env.AddOwn("probability", batch.Float64, false)
 			env.AddOwn("loss", batch.Float64, true)
