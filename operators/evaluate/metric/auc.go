@@ -55,6 +55,7 @@ type WindowAUCState struct {
 type WindowAUC struct {
 	window int
 	s      WindowAUCState
+	sorted []Scored // memory of Value
 }
 
 // NewWindowAUC returns an empty metric over so many rows, 1 to MaxWindow.
@@ -82,7 +83,10 @@ func (m *WindowAUC) UpdateBinary(label bool, p float64) {
 }
 
 // Value implements Metric.
-func (m *WindowAUC) Value() (float64, bool) { return exactAUC(slices.Clone(m.s.Ring)) }
+func (m *WindowAUC) Value() (float64, bool) {
+	m.sorted = append(m.sorted[:0], m.s.Ring...)
+	return exactAUC(m.sorted)
+}
 
 // Merge implements Metric: the other's rows come after this one's.
 func (m *WindowAUC) Merge(other Metric) error {
@@ -161,7 +165,10 @@ type RunAUCState struct {
 // fixed memory (475 kB), with probabilities in 29,696 bins and pairs in one bin counting half. The bins cost less than 1e-5,
 // or 1e-4 where all probabilities lie within a hundredth of each other. The order of rows does not matter, nor how they were
 // split before a merge. Probabilities are clipped to [0, 1].
-type RunAUC struct{ s RunAUCState }
+type RunAUC struct {
+	s      RunAUCState
+	sorted []Scored // memory of Value
+}
 
 // NewRunAUC returns an empty metric.
 func NewRunAUC() *RunAUC { return &RunAUC{} }
@@ -206,7 +213,8 @@ func (s *RunAUCState) count(label bool, p float64) {
 // Value implements Metric; it is undefined until both labels were seen.
 func (m *RunAUC) Value() (float64, bool) {
 	if !m.s.Binned {
-		return exactAUC(slices.Clone(m.s.Exact))
+		m.sorted = append(m.sorted[:0], m.s.Exact...)
+		return exactAUC(m.sorted)
 	}
 	wins, below, pos := 0.0, int64(0), int64(0) // wins as in exactAUC; below counts false rows in lower bins
 	for b, tiePos := range m.s.Pos {
