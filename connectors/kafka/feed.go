@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -98,6 +99,9 @@ func (fd *feed) share() int { return max(fd.c.opt.FeedBytes/len(fd.parts), 1) }
 // partitions in turn. A run without records only moves the position, past control records. What
 // was fetched before an error is delivered before the error.
 func (fd *feed) Poll(ctx context.Context, limit int, only *connectors.TopicPartition) (connectors.Fetch, error) {
+	if only != nil && !slices.ContainsFunc(fd.parts, func(p *feedPart) bool { return p.tp == *only }) {
+		return connectors.Fetch{}, fmt.Errorf("%v is not a partition of this feed", *only)
+	}
 	for {
 		got, ok, err := fd.take(max(limit, 1), only)
 		if ok {

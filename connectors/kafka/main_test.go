@@ -23,7 +23,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	goleak.VerifyTestMain(m)
+	// The shared real broker ends with the process.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/gradstream/gradstream/internal/testutil/realkafka.(*process).run"))
 }
 
 // env is a broker to test against.
@@ -321,4 +322,3 @@ func mustCommit(t testing.TB, l *taskLog, s *connectors.Step) int64 {
 }
 
 var errTest = errors.New("a test's own error")
-

@@ -277,7 +277,7 @@ func (c *Cluster) leave(cl *kgo.Client, lost bool) {
 	if err == nil && len(resp.Members) == 1 {
 		err = kerr.ErrorForCode(resp.Members[0].ErrorCode)
 	}
-	if err != nil {
+	if err != nil && !errors.Is(err, kerr.UnknownMemberID) && !errors.Is(err, kerr.FencedInstanceID) { // those two: not a member any more
 		c.log.Warn("could not leave the group; the tasks move when the session ends", "group", c.opt.Group, "session", c.opt.SessionTimeout, "err", err)
 	}
 }

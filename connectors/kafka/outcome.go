@@ -15,14 +15,15 @@ import (
 type phase uint8
 
 const (
-	phaseSend    phase = iota // begin, produce, flush
+	phaseBegin   phase = iota // nothing is sent yet
+	phaseSend                 // produce, flush
 	phaseOffsets              // TxnOffsetCommit
 	phaseEnd                  // EndTxn, to commit
 	phaseAbort                // EndTxn, to abort, and what replaces it
 )
 
 func (p phase) String() string {
-	return [...]string{"sending records", "sending offsets", "committing", "aborting"}[p]
+	return [...]string{"beginning", "sending records", "sending offsets", "committing", "aborting"}[p]
 }
 
 // action is what to do about it.
@@ -72,10 +73,10 @@ func decide(p phase, err error) action {
 		kerr.TransactionCoordinatorFenced, kerr.TransactionalIDNotFound, kerr.FencedInstanceID:
 		return actLost
 	case kerr.InvalidProducerEpoch:
-		if p == phaseEnd || p == phaseAbort {
-			return actLost
+		if p == phaseSend || p == phaseOffsets {
+			return actResend
 		}
-		return actResend
+		return actLost
 	case kerr.MessageTooLarge, kerr.RecordListTooLarge, kerr.InvalidRecord, kerr.InvalidTimestamp,
 		kerr.UnknownTopicOrPartition, kerr.UnknownTopicID, kerr.InvalidTopicException, kerr.PolicyViolation,
 		kerr.OffsetMetadataTooLarge, kerr.InvalidGroupID, kerr.InvalidTransactionTimeout, kerr.UnsupportedVersion,
@@ -85,6 +86,12 @@ func decide(p phase, err error) action {
 		return actFail
 	}
 	switch p {
+	case phaseBegin:
+		// The client cannot go on from what the last transaction left: a new one
+		// can, but only the engine may decide to take the lock again.
+		if !kerr.IsRetriable(ke) && ke != kerr.UnknownServerError && ke != kerr.ConcurrentTransactions {
+			return actLost
+		}
 	case phaseEnd:
 		switch ke {
 		case kerr.TransactionAbortable, kerr.OperationNotAttempted, kerr.ConcurrentTransactions:

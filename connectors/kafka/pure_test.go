@@ -93,48 +93,48 @@ func split(s string) (out []string) {
 func TestDecide(t *testing.T) {
 	wrap := func(err error) error { return fmt.Errorf("somewhere: %w", err) }
 	for _, c := range []struct {
-		err                      error
-		send, offsets, end, abrt action
+		err                             error
+		begin, send, offsets, end, abrt action
 	}{
-		{nil, actDone, actDone, actDone, actDone},
-		{context.Canceled, actStop, actStop, actStop, actStop},
-		{context.DeadlineExceeded, actStop, actStop, actStop, actStop},
-		{kgo.ErrClientClosed, actStop, actStop, actStop, actStop},
-		{connectors.ErrLost, actLost, actLost, actLost, actLost},
+		{nil, actDone, actDone, actDone, actDone, actDone},
+		{context.Canceled, actStop, actStop, actStop, actStop, actStop},
+		{context.DeadlineExceeded, actStop, actStop, actStop, actStop, actStop},
+		{kgo.ErrClientClosed, actStop, actStop, actStop, actStop, actStop},
+		{connectors.ErrLost, actLost, actLost, actLost, actLost, actLost},
 		// Taken over.
-		{kerr.ProducerFenced, actLost, actLost, actLost, actLost},
-		{kerr.InvalidTxnState, actLost, actLost, actLost, actLost},
-		{kerr.InvalidProducerIDMapping, actLost, actLost, actLost, actLost},
-		{kerr.FencedInstanceID, actLost, actLost, actLost, actLost},
+		{kerr.ProducerFenced, actLost, actLost, actLost, actLost, actLost},
+		{kerr.InvalidTxnState, actLost, actLost, actLost, actLost, actLost},
+		{kerr.InvalidProducerIDMapping, actLost, actLost, actLost, actLost, actLost},
+		{kerr.FencedInstanceID, actLost, actLost, actLost, actLost, actLost},
 		// A partition's word is not the coordinator's: the abort tells.
-		{kerr.InvalidProducerEpoch, actResend, actResend, actLost, actLost},
+		{kerr.InvalidProducerEpoch, actLost, actResend, actResend, actLost, actLost},
 		// Abortable.
-		{kerr.TransactionAbortable, actResend, actResend, actResend, actRetry},
-		{kerr.IllegalGeneration, actResend, actResend, actResolve, actRetry},
-		{kerr.StaleMemberEpoch, actResend, actResend, actResolve, actRetry},
-		{kerr.UnknownMemberID, actResend, actResend, actResolve, actRetry},
-		{kerr.RebalanceInProgress, actResend, actResend, actResolve, actRetry},
-		{kerr.ConcurrentTransactions, actResend, actResend, actResend, actRetry},
-		{kerr.NotCoordinator, actResend, actResend, actResolve, actRetry},
-		{kerr.CoordinatorNotAvailable, actResend, actResend, actResolve, actRetry},
-		{kerr.CoordinatorLoadInProgress, actResend, actResend, actResolve, actRetry},
-		{kerr.OperationNotAttempted, actResend, actResend, actResend, actRetry},
-		{kerr.OutOfOrderSequenceNumber, actResend, actResend, actResolve, actRetry},
-		{kgo.ErrAborting, actResend, actResend, actResolve, actRetry},
-		{errNotMember, actResend, actResend, actResolve, actRetry},
+		{kerr.TransactionAbortable, actLost, actResend, actResend, actResend, actRetry},
+		{kerr.IllegalGeneration, actLost, actResend, actResend, actResolve, actRetry},
+		{kerr.StaleMemberEpoch, actLost, actResend, actResend, actResolve, actRetry},
+		{kerr.UnknownMemberID, actLost, actResend, actResend, actResolve, actRetry},
+		{kerr.RebalanceInProgress, actLost, actResend, actResend, actResolve, actRetry},
+		{kerr.ConcurrentTransactions, actResend, actResend, actResend, actResend, actRetry},
+		{kerr.NotCoordinator, actResend, actResend, actResend, actResolve, actRetry},
+		{kerr.CoordinatorNotAvailable, actResend, actResend, actResend, actResolve, actRetry},
+		{kerr.CoordinatorLoadInProgress, actResend, actResend, actResend, actResolve, actRetry},
+		{kerr.OperationNotAttempted, actLost, actResend, actResend, actResend, actRetry},
+		{kerr.OutOfOrderSequenceNumber, actLost, actResend, actResend, actResolve, actRetry},
+		{kgo.ErrAborting, actResend, actResend, actResend, actResolve, actRetry},
+		{errNotMember, actResend, actResend, actResend, actResolve, actRetry},
 		// Unknown at the end, harmless before.
-		{kerr.UnknownServerError, actResend, actResend, actResolve, actRetry},
-		{kerr.RequestTimedOut, actResend, actResend, actResolve, actRetry},
-		{io.ErrUnexpectedEOF, actResend, actResend, actResolve, actRetry},
+		{kerr.UnknownServerError, actResend, actResend, actResend, actResolve, actRetry},
+		{kerr.RequestTimedOut, actResend, actResend, actResend, actResolve, actRetry},
+		{io.ErrUnexpectedEOF, actResend, actResend, actResend, actResolve, actRetry},
 		// Beyond repair.
-		{kerr.MessageTooLarge, actFail, actFail, actFail, actFail},
-		{kerr.TopicAuthorizationFailed, actFail, actFail, actFail, actFail},
-		{kerr.GroupAuthorizationFailed, actFail, actFail, actFail, actFail},
-		{kerr.TransactionalIDAuthorizationFailed, actFail, actFail, actFail, actFail},
-		{kerr.UnknownTopicOrPartition, actFail, actFail, actFail, actFail},
-		{kerr.OffsetMetadataTooLarge, actFail, actFail, actFail, actFail},
+		{kerr.MessageTooLarge, actFail, actFail, actFail, actFail, actFail},
+		{kerr.TopicAuthorizationFailed, actFail, actFail, actFail, actFail, actFail},
+		{kerr.GroupAuthorizationFailed, actFail, actFail, actFail, actFail, actFail},
+		{kerr.TransactionalIDAuthorizationFailed, actFail, actFail, actFail, actFail, actFail},
+		{kerr.UnknownTopicOrPartition, actFail, actFail, actFail, actFail, actFail},
+		{kerr.OffsetMetadataTooLarge, actFail, actFail, actFail, actFail, actFail},
 	} {
-		for p, want := range map[phase]action{phaseSend: c.send, phaseOffsets: c.offsets, phaseEnd: c.end, phaseAbort: c.abrt} {
+		for p, want := range map[phase]action{phaseBegin: c.begin, phaseSend: c.send, phaseOffsets: c.offsets, phaseEnd: c.end, phaseAbort: c.abrt} {
 			err := c.err
 			if err != nil {
 				err = wrap(err)

@@ -226,7 +226,7 @@ func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Tim
 	l.records = l.records[:n]
 	l.headers = l.headers[:0]
 	if err := l.out.begin(); err != nil {
-		return phaseSend, err
+		return phaseBegin, err
 	}
 	for i := range s.Outputs {
 		o, r := &s.Outputs[i], &l.records[i]

@@ -94,7 +94,7 @@ func (t *txnClient) take(ctx context.Context) error {
 // send commits the records, as one transaction.
 func (t *txnClient) send(ctx context.Context, recs ...*kgo.Record) (phase, error) {
 	if err := t.begin(); err != nil {
-		return phaseSend, err
+		return phaseBegin, err
 	}
 	for _, r := range recs {
 		if err := t.put(ctx, r); err != nil {
