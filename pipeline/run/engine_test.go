@@ -564,3 +564,41 @@ func TestRefusals(t *testing.T) {
 		_ = l.store.Close()
 	})
 }
+
+// TestChangedFile changes the pipeline file between a crash and the replay it
+// makes necessary, and between a clean stop and the next start.
+func TestChangedFile(t *testing.T) {
+	const n = 2000
+	p := load(t, clicks, "TASKS", "partitions", "PARTITIONS", "1")
+	changed := load(t, strings.Replace(clicks, "{label: y}", "{label: y, optimizer: {adagrad: {rate: 0.1}}}", 1), "TASKS", "partitions", "PARTITIONS", "1")
+	c := newCluster(t, p, events(n, false))
+	dir := t.TempDir()
+	l := c.start(dir, run.Options{PollRows: 20})
+	l.await(1, n/2)
+	_ = l.k.Close()
+	<-l.done
+	_ = l.store.Close()
+
+	other := &cluster{t: t, addrs: c.addrs, p: changed}
+	l = other.start(dir, run.Options{})
+	if err := <-l.done; err == nil || !strings.Contains(err.Error(), "the pipeline file was changed since") {
+		t.Errorf("replaying with a changed file ended with %v", err)
+	}
+	_ = l.k.Close()
+	_ = l.store.Close()
+
+	l = c.start(dir, run.Options{})
+	l.await(1, n)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.produce(events(n, false))
+	l = other.start(dir, run.Options{})
+	l.await(1, 2*n)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	if got := len(c.read("clicks.predictions")); got != 2*n {
+		t.Errorf("%d predictions, want %d", got, 2*n)
+	}
+}

@@ -3,6 +3,8 @@ package run
 import (
 	"context"
 	"fmt"
+
+	"github.com/gradstream/gradstream/state"
 )
 
 // replay feeds a task with the journaled steps behind its checkpoint. Nothing
@@ -10,8 +12,9 @@ import (
 // what the journal says was published, and forgotten.
 type replay struct {
 	t        *task
-	verified bool // the checkpoint's step was met in the journal, or there is none
-	started  bool // starting positions are known
+	verified bool       // the checkpoint's step was met in the journal, or there is none
+	started  bool       // starting positions are known
+	graph    state.Hash // of the pipeline that computed the steps now being read
 	out      outputs
 }
 
@@ -58,6 +61,7 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 // checks that the topics are still the ones of then.
 func (r *replay) open(o *openRecord) error {
 	t := r.t
+	r.graph = o.Graph
 	for _, s := range o.Sources {
 		i := t.w.p.Source(s.Name)
 		if i < 0 {
@@ -89,6 +93,9 @@ func (r *replay) open(o *openRecord) error {
 // step feeds exactly the records of a journaled step.
 func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	t := r.t
+	if r.graph != (state.Hash{}) && r.graph != t.w.graph {
+		return fmt.Errorf("task %d: step %d has to be replayed, but the pipeline file was changed since; run the file as it was until it has stopped cleanly (SIGTERM), then change it", t.id, s.Step)
+	}
 	t.setPhase(Replay)
 	if err := t.openFeed(ctx); err != nil {
 		return err

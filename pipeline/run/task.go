@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -202,6 +203,9 @@ func (t *task) restore(ctx context.Context, open int64) error {
 		}
 	}
 	rep := &replay{t: t, verified: !held, started: held}
+	if graph, err := hex.DecodeString(at.Meta["graph"]); err == nil {
+		copy(rep.graph[:], graph)
+	}
 	if err := t.tlog.ReadJournal(ctx, from, open, func(offset int64, b []byte) error { return rep.record(ctx, offset, b) }); err != nil {
 		return err
 	}

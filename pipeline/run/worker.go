@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -219,7 +220,9 @@ func (w *worker) partitionsOf(task int) []taskPartition {
 func (w *worker) partitionCount(topic string) int32 { return max(w.partitions[topic], 1) }
 
 // meta identifies what a checkpoint belongs to.
-func (w *worker) meta() map[string]string { return map[string]string{"cluster": w.clusterID} }
+func (w *worker) meta() map[string]string {
+	return map[string]string{"cluster": w.clusterID, "graph": hex.EncodeToString(w.graph[:])}
+}
 
 // sameCluster refuses a checkpoint that was taken from another cluster.
 func (w *worker) sameCluster(m state.Manifest, held bool) error {
