@@ -27,11 +27,12 @@ type ArrowReader struct {
 }
 
 // NewArrowReader reads the schema of the stream and matches its columns to those
-// of s by name. most bounds the bytes of one message and, eight times that, the
+// of s by name. If footer, the stream is the inside of an IPC file, and r is
+// behind its magic; what is behind the batches is left to the caller. most bounds the bytes of one message and, eight times that, the
 // memory of one batch. It fails if a column of s that may not be null is
 // missing, or if one has a type that does not convert.
-func NewArrowReader(r io.Reader, s *batch.Schema, o Options, most int) (*ArrowReader, error) {
-	return openArrow(&frames{r: r, most: most}, memory.DefaultAllocator, s, o)
+func NewArrowReader(r io.Reader, footer bool, s *batch.Schema, o Options, most int) (*ArrowReader, error) {
+	return openArrow(&frames{r: r, file: footer, most: most}, memory.DefaultAllocator, s, o)
 }
 
 func openArrow(f *frames, mem memory.Allocator, s *batch.Schema, o Options) (*ArrowReader, error) {

@@ -45,7 +45,8 @@ type frames struct {
 	r     io.Reader
 	bytes []byte // instead of r: what is left
 	most  int    // bytes of one message
-	ended bool   // by an end-of-stream marker, not only by the end of the data
+	file  bool   // a footer follows, with or without an end-of-stream marker before it
+	ended bool   // by a marker or the footer, not only by the end of the data
 }
 
 func (f *frames) Retain()  {}
@@ -104,6 +105,9 @@ func (f *frames) Message() (*ipc.Message, error) {
 		return nil, err
 	}
 	n := binary.LittleEndian.Uint32(b)
+	if f.file && n != 0xFFFFFFFF {
+		n = 0
+	}
 	if n == 0xFFFFFFFF {
 		if b, err = f.rest(4); err != nil {
 			return nil, err

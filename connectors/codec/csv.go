@@ -71,30 +71,15 @@ func (d *CSV) decode(b []byte, into *batch.Batch) *connectors.RowError {
 	if len(b) > d.o.MaxRecord {
 		return fail("", -1, "a record of %d bytes; at most %d are read", len(b), d.o.MaxRecord)
 	}
-	if n := len(b); n > 0 && b[n-1] == '\n' {
-		b = b[:n-1]
-	}
-	if n := len(b); n > 0 && b[n-1] == '\r' {
-		b = b[:n-1]
-	}
+	b = trimBreak(b)
 	d.arena = d.arena[:0]
 	for i, n := 0, 0; ; n++ {
 		start := i
-		var cell []byte
-		var err *connectors.RowError
-		if i < len(b) && b[i] == '"' {
-			if cell, i, err = d.quoted(b, i); err != nil {
-				return d.named(err, n)
-			}
-		} else {
-			for i < len(b) && b[i] != ',' {
-				if c := b[i]; c == '"' || c == '\n' || c == '\r' {
-					return d.named(stray(c, i), n)
-				}
-				i++
-			}
-			cell = b[start:i]
+		cell, end, err := d.next(b, i)
+		if err != nil {
+			return d.named(err, n)
 		}
+		i = end
 		if n >= len(d.cells) {
 			n += bytes.Count(b[i:], []byte{','}) + 1
 			return fail("", -1, "%s, expected %d", count(n, "cell"), len(d.cells))
@@ -138,6 +123,50 @@ func (d *CSV) named(err *connectors.RowError, n int) *connectors.RowError {
 		err.Column = d.schema.Fields[d.cells[n]].Name
 	}
 	return err
+}
+
+// SplitCSV returns the cells of a record, which may end with a line break.
+func SplitCSV(record []byte) ([]string, error) {
+	var d CSV
+	b := trimBreak(record)
+	var cells []string
+	for i := 0; ; i++ {
+		cell, end, err := d.next(b, i)
+		if err != nil {
+			return nil, err
+		}
+		cells = append(cells, string(cell))
+		if i = end; i == len(b) {
+			return cells, nil
+		}
+	}
+}
+
+// trimBreak cuts a line break off the end.
+func trimBreak(b []byte) []byte {
+	if n := len(b); n > 0 && b[n-1] == '\n' {
+		b = b[:n-1]
+	}
+	if n := len(b); n > 0 && b[n-1] == '\r' {
+		b = b[:n-1]
+	}
+	return b
+}
+
+// next reads the cell that starts at i, and returns where its comma is, or the
+// end of the record.
+func (d *CSV) next(b []byte, i int) (cell []byte, end int, err *connectors.RowError) {
+	if i < len(b) && b[i] == '"' {
+		return d.quoted(b, i)
+	}
+	start := i
+	for i < len(b) && b[i] != ',' {
+		if c := b[i]; c == '"' || c == '\n' || c == '\r' {
+			return nil, 0, stray(c, i)
+		}
+		i++
+	}
+	return b[start:i], i, nil
 }
 
 // quoted reads a cell whose opening quotation mark is at i, up to the comma or
