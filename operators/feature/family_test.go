@@ -1,0 +1,24 @@
+package feature
+
+import (
+	"testing"
+
+	"github.com/gradstream/gradstream/operators/optest"
+)
+
+const mixed = "i:int64,f:float64?,b:bool?,at:timestamp?,s:string?,u:string,x:sparse?\n" +
+	"1,1.5,true,1000,red,u1,3:1 7:0.5\n" +
+	"2,-3,false,2000,Green apples and Green pears,u2,\n" +
+	"3,,,,,,4294967295:2\n" +
+	"4,100,true,4000,blue,u3,1:1\n"
+
+func TestFamily(t *testing.T) {
+	optest.TestFamily(t, &Family,
+		optest.Case{Operator: "vectorize", Name: "all kinds, standard", In: mixed,
+			Config: "{bits: 12, numeric: [i, f, b, at], categorical: [i, b, s, u], cross: [[s, u], [u, i, b]], text: [s], ngrams: 3, sparse: [x]}"},
+		optest.Case{Operator: "vectorize", Name: "minmax", In: mixed, Config: "{numeric: [i, f, b, at], scale: minmax}"},
+		optest.Case{Operator: "vectorize", Name: "maxabs", In: mixed, Config: "{numeric: [i, f, b, at], scale: maxabs}"},
+		optest.Case{Operator: "vectorize", Name: "unscaled, raw, counted", In: mixed,
+			Config: "{bits: 30, numeric: [f], scale: none, text: [s, u], tokens: count, sparse: [x], raw: true, as: v}"},
+	)
+}

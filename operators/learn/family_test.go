@@ -1,0 +1,42 @@
+package learn
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/gradstream/gradstream/operators/optest"
+)
+
+const (
+	binaryRows  = "features:sparse[64],y:bool?\n3:1 5:0.5,true\n1:-2 3:1,false\n2:1,\n63:3 0:1 63:1,true\n,false\n"
+	numberRows  = "features:sparse[64],y:int64?\n3:1 5:0.5,1\n1:-2 3:1,0\n2:1,\n5:1,7\n"
+	regressRows = "features:sparse[64],y:float64?\n3:1 5:0.5,10\n1:-2 3:1,12.5\n2:1,\n63:3 0:1 63:1,-3\n,1e6\n"
+)
+
+// Every optimizer, every loss, every way to treat the intercept.
+var optimizers4tests = []string{
+	"sgd", "{sgd: {rate: 0.1, schedule: invscaling}}", "{sgd: {schedule: {optimal: {alpha: 0.01}}}}",
+	"momentum", "nesterov", "adagrad", "rmsprop", "adam", "{ftrl: {l1: 0.01, l2: 0.1}}",
+}
+
+func TestFamily(t *testing.T) {
+	var cases []optest.Case
+	add := func(operator, in, config string) {
+		cases = append(cases, optest.Case{Operator: operator, Name: strings.Trim(config, "{}"), In: in, Config: config})
+	}
+	for i, o := range optimizers4tests {
+		extra := []string{"", ", intercept: false", ", intercept: {rate: 0.01}", ", l2: 0.01"}[i%4]
+		add("logistic_regression", binaryRows, "{label: y, optimizer: "+o+extra+"}")
+		scale := []string{"", ", label_scale: none"}[i%2]
+		add("linear_regression", regressRows, "{label: y, optimizer: "+o+extra+scale+"}")
+	}
+	add("logistic_regression", binaryRows, "{label: y, optimizer: sgd, l1: 0.01}")
+	add("logistic_regression", binaryRows, "{label: y, loss: hinge}")
+	add("logistic_regression", numberRows, "{label: y}")
+	add("linear_regression", regressRows, "{label: y, loss: absolute, clip: 0}")
+	add("linear_regression", regressRows, "{label: y, loss: {huber: {delta: 2}}}")
+	add("linear_regression", regressRows, "{label: y, loss: {quantile: {tau: 0.9}}}")
+	add("linear_regression", regressRows, "{label: y, optimizer: {sgd: {rate: 1}}, clip: 0, label_scale: none}")
+	add("linear_regression", numberRows, "{label: y}")
+	optest.TestFamily(t, &Family, cases...)
+}
