@@ -9,6 +9,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gradstream/gradstream/connectors"
 )
@@ -17,20 +18,28 @@ import (
 // partitions, replication and id; not the configuration. A topic that does not
 // exist is Missing; one that may not be seen is an error.
 func (c *Cluster) Describe(ctx context.Context, topics []string) (string, []connectors.TopicInfo, error) {
-	var md kadm.Metadata
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{} // none; nil would mean every one
+	for _, name := range topics {
+		rt := kmsg.NewMetadataRequestTopic()
+		rt.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, rt)
+	}
+	var resp *kmsg.MetadataResponse
+	found := map[string]*kmsg.MetadataResponseTopic{}
 	err := c.again(ctx, "asking for topics", func() (err error) {
-		if len(topics) == 0 {
-			md, err = c.adm.BrokerMetadata(ctx) // no topics at all; an empty list would mean every one
-		} else {
-			md, err = c.adm.Metadata(ctx, topics...)
-		}
-		if err != nil {
+		if resp, err = req.RequestWith(ctx, c.admin); err != nil {
 			return err
 		}
-		for _, t := range topics {
-			d, ok := md.Topics[t]
-			if ok && d.Err != nil && kerr.IsRetriable(d.Err) && !errors.Is(d.Err, kerr.UnknownTopicOrPartition) {
-				return d.Err // a leader election: partitions are not all known
+		for i := range resp.Topics {
+			rt := &resp.Topics[i]
+			if rt.Topic == nil {
+				continue
+			}
+			found[*rt.Topic] = rt
+			err := kerr.ErrorForCode(rt.ErrorCode)
+			if err != nil && kerr.IsRetriable(err) && err != kerr.UnknownTopicOrPartition {
+				return fmt.Errorf("topic %s: %w", *rt.Topic, err) // a leader is being elected: not all is known
 			}
 		}
 		return nil
@@ -41,20 +50,30 @@ func (c *Cluster) Describe(ctx context.Context, topics []string) (string, []conn
 	infos := make([]connectors.TopicInfo, len(topics))
 	for i, name := range topics {
 		infos[i].Name = name
-		d, ok := md.Topics[name]
-		switch {
-		case !ok || errors.Is(d.Err, kerr.UnknownTopicOrPartition):
+		rt := found[name]
+		if rt == nil {
 			infos[i].Missing = true
-		case d.Err != nil:
-			return "", nil, explain("topic "+name, d.Err)
+			continue
+		}
+		switch err := kerr.ErrorForCode(rt.ErrorCode); {
+		case err == kerr.UnknownTopicOrPartition:
+			infos[i].Missing = true
+		case err != nil:
+			return "", nil, explain("topic "+name, err)
 		default:
-			infos[i].Partitions = len(d.Partitions)
-			infos[i].Replication = d.Partitions.NumReplicas()
-			infos[i].ID = d.ID
-			c.ids.put(name, d.ID)
+			infos[i].Partitions = len(rt.Partitions)
+			for _, p := range rt.Partitions {
+				infos[i].Replication = max(infos[i].Replication, len(p.Replicas))
+			}
+			infos[i].ID = rt.TopicID
+			c.ids.put(name, rt.TopicID)
 		}
 	}
-	return md.Cluster, infos, nil
+	cluster := ""
+	if resp.ClusterID != nil {
+		cluster = *resp.ClusterID
+	}
+	return cluster, infos, nil
 }
 
 // Create creates topics and waits until they can be used. One that exists is an

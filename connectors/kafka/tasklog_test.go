@@ -147,20 +147,15 @@ func TestResend(t *testing.T) {
 	}
 }
 
-// Where EndTxn's outcome is unknown the journal tells.
+// Where what EndTxn did is unknown the journal tells, and the step is sent again.
+// The other outcome, committed and not heard, is TestCutConnections'.
 func TestUnknownOutcome(t *testing.T) {
-	for _, c := range []struct {
-		name string
-		err  *kerr.Error // RequestTimedOut: the broker commits and does not say so
-	}{
-		{"committed", kerr.RequestTimedOut},
-		{"not committed", kerr.UnknownServerError},
-	} {
-		t.Run(c.name, func(t *testing.T) {
+	for _, err := range []*kerr.Error{kerr.RequestTimedOut, kerr.UnknownServerError, kerr.NotCoordinator} {
+		t.Run(err.Message, func(t *testing.T) {
 			e := fake(t)
 			l := fenced(t, e.open(t, 1, nil), 0, "open")
 			mustCommit(t, l, e.step(1, 3, 0))
-			h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: c.err, TopLevel: true})
+			h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.EndTxn}, Err: err, TopLevel: true})
 			at := mustCommit(t, l, e.step(2, 3, 0))
 			if h.Hits() == 0 {
 				t.Fatal("the fault never happened")
