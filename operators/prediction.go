@@ -2,6 +2,7 @@ package operators
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"unsafe"
@@ -32,6 +33,9 @@ type Prediction struct {
 
 	a, b []byte // texts of classes
 }
+
+// mostNumber bounds numbers that are scored, so that sums of squares stay finite.
+const mostNumber = 1e100
 
 // Prediction finds the predictions of a learner, by the name of its node, and
 // their label. A node's predictions stand in NODE.class, NODE.probability or
@@ -114,13 +118,23 @@ func (p *Prediction) Scored(in *batch.Batch, row int) (bool, error) {
 	if value.Null(row) || label.Null(row) {
 		return false, nil
 	}
-	if p.Kind != Probability {
+	if p.Kind == Class {
 		return true, nil
 	}
-	if y, _ := label.Number(row); y != 0 && y != 1 {
+	v, y := p.Numbers(in, row)
+	if p.Kind == Number {
+		switch {
+		case math.Abs(y) > mostNumber:
+			return false, fmt.Errorf("label %q is %v; expected a number from -1e100 to 1e100", p.labels, y)
+		case math.Abs(v) > mostNumber:
+			return false, fmt.Errorf("prediction %q is %v; expected a number from -1e100 to 1e100", p.ValueName, v)
+		}
+		return true, nil
+	}
+	if y != 0 && y != 1 {
 		return false, fmt.Errorf("label %q is %v; expected 0 or 1", p.labels, y)
 	}
-	if v, _ := value.Number(row); v < 0 || v > 1 {
+	if v < 0 || v > 1 {
 		return false, fmt.Errorf("probability %q is %v; expected a number from 0 to 1", p.ValueName, v)
 	}
 	return true, nil

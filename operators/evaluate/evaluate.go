@@ -24,7 +24,7 @@ var _ = Family.Add(operators.Define(operators.Spec[evaluateConfig]{
 		"The predicted class is true if the probability is above 0.5.\n\n" +
 		"Every row counts, for rows and for every; the metrics count those with a label and a prediction. " +
 		"All metrics are over the whole run, but for roc_auc with a window, which is over the latest rows and named roc_auc_WINDOW. A metric that is undefined so far is null. " +
-		"A row whose label is neither true, false, 1 nor 0 where a probability is scored, or whose probability is not in [0, 1], is rejected.\n\n" +
+		"A row whose label is neither true, false, 1 nor 0 where a probability is scored, or whose probability is not in [0, 1], is rejected, as is a number beyond ±1e100.\n\n" +
 		"The state is kept a metric: one that is added later starts with the rows that come then.\n\n" +
 		"Cost: constant time a row and metric, memory of some numbers a metric; with classes, time by the logarithm of their number and memory in proportion to it, up to 4,096. " +
 		"roc_auc takes up to 475 kB and reads them each time rows come out; with a window 24 bytes a row of it, sorted each time.",
