@@ -17,7 +17,8 @@ type sink struct {
 	ports      []*sinkPort
 	refs       []outputRef
 	slab       []byte
-	headers    []connectors.Header // for headers: full, three a row
+	headers    []connectors.Header // for headers: full, fullHeaders a row
+	heads      []byte              // their values
 	time       int64
 }
 
@@ -104,26 +105,27 @@ func (k *sink) take(port int, b *batch.Batch) error {
 	return nil
 }
 
-// addHeaders appends where the row came from and which model version it saw.
+// addHeaders appends which model version saw the row and where the row came from.
 func (k *sink) addHeaders(b *batch.Batch, row, version int) {
 	model := []byte(nil)
 	if version >= 0 && !b.Cols[version].Null(row) {
-		model = strconv.AppendInt(nil, b.Cols[version].Ints[row], 10)
+		lo := len(k.heads)
+		k.heads = strconv.AppendInt(k.heads, b.Cols[version].Ints[row], 10)
+		model = k.heads[lo:]
 	}
+	lo := len(k.heads)
+	k.heads = strconv.AppendInt(k.heads, int64(b.Origin.Source), 10)
+	k.heads = append(k.heads, '/')
+	k.heads = strconv.AppendInt(k.heads, int64(b.Origin.Partition), 10)
+	k.heads = append(k.heads, '/')
+	k.heads = strconv.AppendInt(k.heads, b.Origin.Offset[row], 10)
+	// These slices stay good when the slab grows: it moves and they stay behind.
 	k.headers = append(k.headers,
 		connectors.Header{Key: "gs-model-version", Value: model},
-		connectors.Header{Key: "gs-source", Value: sourceHeader(b, row)})
+		connectors.Header{Key: "gs-source", Value: k.heads[lo:]})
 }
 
 const fullHeaders = 2
-
-func sourceHeader(b *batch.Batch, row int) []byte {
-	v := strconv.AppendInt(nil, int64(b.Origin.Source), 10)
-	v = append(v, '/')
-	v = strconv.AppendInt(v, int64(b.Origin.Partition), 10)
-	v = append(v, '/')
-	return strconv.AppendInt(v, b.Origin.Offset[row], 10)
-}
 
 // flush moves what was gathered to the step's outputs, ordered by the input row
 // that caused it, and forgets it.
@@ -134,7 +136,14 @@ func (k *sink) flush(out *outputs) error {
 	base := len(out.slab)
 	out.slab = append(out.slab, k.slab...)
 	headers := len(out.headers)
-	out.headers = append(out.headers, k.headers...)
+	for _, h := range k.headers {
+		if h.Value != nil { // a copy: the sink gathers the next step while this one is sent
+			lo := len(out.slab)
+			out.slab = append(out.slab, h.Value...)
+			h.Value = out.slab[lo:len(out.slab):len(out.slab)]
+		}
+		out.headers = append(out.headers, h)
+	}
 	for _, r := range k.refs {
 		s := span{key: base + r.start, keyEnd: base + r.key, val: base + r.key, valEnd: base + r.val}
 		if !r.hasKey {
@@ -145,7 +154,7 @@ func (k *sink) flush(out *outputs) error {
 		}
 		out.add(k.def.Topic, r.partition, k.time, s)
 	}
-	k.refs, k.slab, k.headers = k.refs[:0], k.slab[:0], k.headers[:0]
+	k.refs, k.slab, k.headers, k.heads = k.refs[:0], k.slab[:0], k.headers[:0], k.heads[:0]
 	for _, p := range k.ports {
 		for partition, rows := range p.rows {
 			if rows == nil || rows.N == 0 {
