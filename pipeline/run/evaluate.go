@@ -16,9 +16,10 @@ import (
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
-// RowWriter writes rows to a file.
+// RowWriter writes rows [lo, hi) of a batch to a file. The batches of one sink
+// have the schemas of its inputs.
 type RowWriter interface {
-	Write(b *batch.Batch) error
+	Write(b *batch.Batch, lo, hi int) error
 	Close() error
 }
 
@@ -304,7 +305,7 @@ func (t *tap) flush() error {
 	if len(t.ports) == 1 {
 		p := t.ports[0]
 		if p.rows.N > 0 {
-			if err := t.w.Write(p.rows); err != nil {
+			if err := t.w.Write(p.rows, 0, p.rows.N); err != nil {
 				return err
 			}
 		}
@@ -329,7 +330,7 @@ func (t *tap) flush() error {
 		one[next].Reset()
 		one[next].AppendRow(p.rows, p.at)
 		p.at++
-		if err := t.w.Write(one[next]); err != nil {
+		if err := t.w.Write(one[next], 0, 1); err != nil {
 			return err
 		}
 	}
@@ -353,6 +354,9 @@ func (e *Evaluation) JSON() []byte {
 			b.WriteByte(',')
 		}
 		fmt.Fprintf(&b, "%q:{", n.Name)
+		n.Values = slices.DeleteFunc(slices.Clone(n.Values), func(v operators.Value) bool {
+			return n.Def.Role == operators.Detector && v.Name == "drifts" // their rows, below
+		})
 		for j, v := range n.Values {
 			if j > 0 {
 				b.WriteByte(',')

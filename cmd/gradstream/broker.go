@@ -1,0 +1,87 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/gradstream/gradstream/connectors/kafka"
+	"github.com/gradstream/gradstream/pipeline"
+)
+
+// broker is a connection to the brokers of a pipeline, and the broker itself if
+// this process had to start it.
+type broker struct {
+	cluster  *kafka.Cluster
+	addrs    []string
+	embedded *kafka.Embedded
+}
+
+func (b *broker) close() {
+	if b.cluster != nil {
+		_ = b.cluster.Close()
+	}
+	if b.embedded != nil {
+		_ = b.embedded.Close()
+	}
+}
+
+// connectOptions say what a connection is for.
+type connectOptions struct {
+	tasks    int    // number of tasks; 0 = administration only
+	instance string // static member id
+	metrics  prometheus.Registerer
+	addrs    []string // where the brokers are, if that is known already
+}
+
+// embeddedNote says what the embedded broker is for, wherever it is started.
+const embeddedNote = "embedded broker: a single-process development broker, one copy of the data; not for production"
+
+// brokers returns the addresses of a pipeline's brokers, starting the embedded
+// one unless another process runs it on the same folder.
+func (a *app) brokers(ctx context.Context, p *pipeline.Pipeline) ([]string, *kafka.Embedded, error) {
+	if !p.Kafka.Embedded() {
+		return p.Kafka.Brokers, nil, nil
+	}
+	addr, err := kafka.FindEmbedded(ctx, p.StateDir)
+	if err == nil {
+		return []string{addr}, nil, nil
+	}
+	if !errors.Is(err, kafka.ErrNoEmbedded) {
+		return nil, nil, err
+	}
+	e, err := kafka.StartEmbedded(ctx, kafka.EmbeddedOptions{Dir: p.StateDir, Log: a.log})
+	if err != nil {
+		return nil, nil, err
+	}
+	a.log.Info(embeddedNote, "address", e.Addr(), "data", filepath.Join(p.StateDir, "broker"))
+	return []string{e.Addr()}, e, nil
+}
+
+// connect opens the brokers of a pipeline.
+func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOptions) (*broker, error) {
+	b := &broker{addrs: o.addrs}
+	if len(b.addrs) == 0 {
+		var err error
+		if b.addrs, b.embedded, err = a.brokers(ctx, p); err != nil {
+			return nil, err
+		}
+	}
+	var topics []string
+	for _, s := range p.Sources {
+		topics = append(topics, s.Topic)
+	}
+	var err error
+	b.cluster, err = kafka.Open(ctx, kafka.Options{
+		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Tasks: o.tasks,
+		InstanceID: o.instance, Metrics: o.metrics, Log: a.log,
+	})
+	if err != nil {
+		b.close()
+		return nil, fmt.Errorf("pipeline %s: %w", p.Name, err)
+	}
+	return b, nil
+}

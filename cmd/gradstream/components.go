@@ -1,0 +1,38 @@
+package main
+
+import (
+	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/connectors/codec"
+	"github.com/gradstream/gradstream/connectors/kafka"
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/drift"
+	evaluation "github.com/gradstream/gradstream/operators/evaluate"
+	"github.com/gradstream/gradstream/operators/feature"
+	"github.com/gradstream/gradstream/operators/learn"
+	"github.com/gradstream/gradstream/pipeline"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/run"
+)
+
+// registry holds every operator of this binary.
+var registry = operators.Merge(&feature.Family, &learn.Family, &evaluation.Family, &drift.Family)
+
+// formats holds every codec of this binary.
+var formats = run.Formats{
+	NewDecoder: func(format string, s *batch.Schema) (connectors.Decoder, error) {
+		return codec.NewDecoder(format, s, codec.Options{})
+	},
+	NewEncoder: func(format string, s *batch.Schema) (connectors.Encoder, error) {
+		return codec.NewEncoder(format, s, codec.Options{})
+	},
+	PartitionForKey: kafka.PartitionForKey,
+}
+
+// load reads one pipeline file with the overrides of the command line.
+func (a *app) load(path string) (*pipeline.Pipeline, error) {
+	p, errs := pipeline.Load(path, pipeline.Options{Registry: registry, Set: a.set})
+	if len(errs) > 0 {
+		return nil, errs
+	}
+	return p, nil
+}

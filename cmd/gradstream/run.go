@@ -1,0 +1,185 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/spf13/cobra"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/gradstream/gradstream/connectors/kafka"
+	"github.com/gradstream/gradstream/pipeline"
+	"github.com/gradstream/gradstream/pipeline/admin"
+	"github.com/gradstream/gradstream/pipeline/run"
+	"github.com/gradstream/gradstream/state/pebblestore"
+)
+
+const defaultListen = "127.0.0.1:8080"
+
+func (a *app) runCommand() *cobra.Command {
+	var listen, instance string
+	c := &cobra.Command{
+		Use:   "run FILE...",
+		Short: "Run pipelines until SIGTERM, then drain, checkpoint and leave the group",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, files []string) error {
+			var all []*pipeline.Pipeline
+			names := map[string]string{}
+			for _, file := range files {
+				p, err := a.load(file)
+				if err != nil {
+					return err
+				}
+				if other := names[p.Name]; other != "" {
+					return wrongInput("%s and %s are both pipeline %q", other, file, p.Name)
+				}
+				names[p.Name] = file
+				all = append(all, p)
+			}
+			ln, err := a.listen(listen, cmd.Flags().Changed("listen"))
+			if err != nil {
+				return err
+			}
+			return a.run(cmd.Context(), all, ln, instance)
+		},
+	}
+	c.Flags().StringVar(&listen, "listen", defaultListen, "address of the HTTP listener (metrics, health, API, page); empty turns it off")
+	c.Flags().StringVar(&instance, "instance-id", "", "static id of the group member (default: the pipeline's name and an id kept in the state folder)")
+	a.addSet(c)
+	return c
+}
+
+// listen opens the HTTP listener. The default port, if busy, is replaced by the
+// next free one; a port that was asked for is not.
+func (a *app) listen(addr string, explicit bool) (net.Listener, error) {
+	if addr == "" {
+		return nil, nil
+	}
+	ln, err := net.Listen("tcp", addr)
+	if err == nil || explicit {
+		return ln, err
+	}
+	for port := 8081; port < 8181; port++ {
+		if ln, e := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); e == nil {
+			a.log.Warn("the default HTTP port is taken; using the next free one", "address", ln.Addr().String())
+			return ln, nil
+		}
+	}
+	return nil, err
+}
+
+// run runs pipelines until ctx ends or one of them fails.
+func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener, instance string) error {
+	reg := prometheus.NewRegistry()
+	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	server := admin.New(reg, version)
+	g, ctx := errgroup.WithContext(ctx)
+	serve, stop := context.WithCancel(context.WithoutCancel(ctx))
+	defer stop()
+	if ln != nil {
+		a.log.Info("http listener", "url", "http://"+ln.Addr().String())
+		g.Go(func() error { return server.Serve(serve, ln) })
+	}
+	embedded := map[string]*kafka.Embedded{}
+	defer func() {
+		for _, e := range embedded {
+			_ = e.Close()
+		}
+	}()
+	var work errgroup.Group
+	for _, p := range all {
+		addrs, e, err := a.brokers(ctx, p)
+		if err != nil {
+			return err
+		}
+		if e != nil {
+			embedded[p.StateDir] = e
+		}
+		one, err := a.start(ctx, p, addrs, reg, instance)
+		if err != nil {
+			return err
+		}
+		defer one.close()
+		server.Add(p, one.worker, addrs)
+		work.Go(func() error { return one.worker.Run(ctx) })
+	}
+	g.Go(func() error {
+		defer stop()
+		return work.Wait()
+	})
+	return g.Wait()
+}
+
+// worker is a pipeline made ready to run in this process.
+type worker struct {
+	worker *run.Worker
+	broker *broker
+	store  *pebblestore.Store
+}
+
+func (w *worker) close() {
+	_ = w.store.Close()
+	w.broker.close()
+}
+
+// start checks and creates topics, opens the state folder and prepares a worker.
+func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, reg prometheus.Registerer, instance string) (*worker, error) {
+	dir := filepath.Join(p.StateDir, p.Name)
+	store, err := pebblestore.Open(filepath.Join(dir, "state"), pebblestore.Options{Pipeline: p.Name, Log: a.log})
+	if err != nil {
+		return nil, err
+	}
+	fail := func(err error) (*worker, error) { return nil, errors.Join(err, store.Close()) }
+	if instance == "" {
+		id, err := workerID(dir)
+		if err != nil {
+			return fail(err)
+		}
+		instance = p.Name + "-" + id
+	}
+	adm, err := a.connect(ctx, p, connectOptions{addrs: addrs})
+	if err != nil {
+		return fail(err)
+	}
+	topo, err := run.Prepare(ctx, p, adm.cluster, p.Kafka.Embedded())
+	adm.close()
+	if err != nil {
+		return fail(err)
+	}
+	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, tasks: topo.Tasks, instance: instance, metrics: prometheus.WrapRegistererWith(prometheus.Labels{"pipeline": p.Name}, reg)})
+	if err != nil {
+		return fail(err)
+	}
+	host, _ := os.Hostname()
+	a.log.Info("pipeline starts", "pipeline", p.Name, "brokers", strings.Join(addrs, ","), "tasks", topo.Tasks, "state", dir, "instance", instance)
+	w := run.NewWorker(p, topo, b.cluster, store, run.Options{
+		Formats: formats, Log: a.log, Metrics: reg, Now: time.Now, InstanceID: instance, Host: host, Version: version,
+	})
+	return &worker{worker: w, broker: b, store: store}, nil
+}
+
+// workerID returns the random id of a state folder, made when it is first used.
+func workerID(dir string) (string, error) {
+	path := filepath.Join(dir, "worker.id")
+	b, err := os.ReadFile(path)
+	if err == nil && len(b) > 0 {
+		return strings.TrimSpace(string(b)), nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	id := strings.ToLower(rand.Text()[:12])
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return "", err
+	}
+	return id, os.WriteFile(path, []byte(id+"\n"), 0o644)
+}

@@ -1,0 +1,61 @@
+package main
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/pipeline/run"
+)
+
+func (a *app) topicsCommand() *cobra.Command {
+	var dry bool
+	c := &cobra.Command{
+		Use:   "topics FILE",
+		Short: "Create the missing topics of a pipeline with the right partitions and policies",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			p, err := a.load(args[0])
+			if err != nil {
+				return err
+			}
+			b, err := a.connect(cmd.Context(), p, connectOptions{})
+			if err != nil {
+				return err
+			}
+			defer b.close()
+			_, _, topics, err := run.Topics(cmd.Context(), p, b.cluster)
+			if err != nil {
+				return err
+			}
+			var missing []connectors.Topic
+			for _, t := range topics {
+				state := "exists"
+				if t.Missing {
+					missing = append(missing, t.Topic)
+					state = "created"
+					if dry {
+						state = "missing"
+					}
+				}
+				replication := "the broker's default"
+				if t.Replication > 0 {
+					replication = fmt.Sprint(t.Replication)
+				}
+				policy := t.Config["cleanup.policy"]
+				if policy == "" {
+					policy = "the broker's default"
+				}
+				fmt.Fprintf(a.out, "%-8s %-9s %s: partitions %d, replication %s, cleanup %s\n", state, t.Role, t.Name, t.Partitions, replication, policy)
+			}
+			if dry || len(missing) == 0 {
+				return nil
+			}
+			return b.cluster.Create(cmd.Context(), missing)
+		},
+	}
+	c.Flags().BoolVar(&dry, "dry-run", false, "print what would be created")
+	a.addSet(c)
+	return c
+}
