@@ -1,0 +1,167 @@
+package feature
+
+import (
+	"fmt"
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gradstream/gradstream/operators/optest"
+)
+
+var vectorLine = regexp.MustCompile("(?m)^\\| [^|]+ \\| ([0-9]) \\| `(.*)` \\| `([0-9a-f]{16})` \\| ([0-9]+) \\|$")
+
+// The vectors of docs/format/hash.md, which another implementation computed.
+func TestHashVectors(t *testing.T) {
+	doc, err := os.ReadFile("../../docs/format/hash.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := vectorLine.FindAllStringSubmatch(string(doc), -1)
+	if len(lines) != 13 {
+		t.Fatalf("found %d vectors", len(lines))
+	}
+	chain := func(seed uint64, texts ...string) string {
+		h := seed
+		for _, text := range texts {
+			h = link(h, []byte(text))
+		}
+		if got := nameHash(seed, texts...); got != h {
+			t.Errorf("of names %v: %016x, of texts %016x", texts, got, h)
+		}
+		return fmt.Sprintf("%016x %d", h, h&(1<<18-1))
+	}
+	for _, l := range lines {
+		seed, _ := strconv.ParseUint(l[1], 10, 64) // the expression allows digits only
+		text, err := strconv.Unquote(`"` + strings.ReplaceAll(l[2], `\|`, `\x00|`) + `"`)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, want := chain(seed, strings.Split(text, "\x00|")...), l[3]+" "+l[4]; got != want {
+			t.Errorf("%s: %s, want %s", l[2], got, want)
+		}
+	}
+	for n, want := range map[int]string{129: "e09f212efe8aac3d", 241: "1608abded5c2f17f", 1000: "de20ce7caa4315f7"} {
+		if got, _, _ := strings.Cut(chain(1, "blob", strings.Repeat("x", n)), " "); got != want || !strings.Contains(string(doc), want) {
+			t.Errorf("%d times x: %s, want %s", n, got, want)
+		}
+	}
+	if linkIndex(nameHash(1, "terms"), 7) != link(nameHash(1, "terms"), []byte{7, 0, 0, 0}) {
+		t.Error("an index is not hashed as its four bytes")
+	}
+}
+
+// The features of a row have the indices and values that the document gives them.
+func TestVectorize(t *testing.T) {
+	for _, c := range []struct{ what, config, in, want string }{
+		{"number", "numeric: [price], scale: none", "price\n2.5\n-0\n", "102559:2.5\n102559:-0"},
+		{"numbers of other types", "numeric: [price], scale: none", "price:bool?,z\ntrue,0\n,0\nfalse,0\n", "102559:1\n\n102559:0"},
+		{"timestamp", "numeric: [price], scale: none", "price:timestamp\n1500\n", "102559:1500"},
+		{"category", "categorical: [site]", "site:string?,z\na,0\n,0\n", "162640:1\n"},
+		{"empty category", "categorical: [site]", "site:string,z\n,1\n", "37824:1"},
+		{"int64 category", "categorical: [n]", "n:int64\n-17\n", "126251:1"},
+		{"bool category", "categorical: [flag]", "flag:bool\ntrue\n", "15660:1"},
+		{"crosses in order", "cross: [[user, site], [site, user]]", "user:string,site:string?\nu1,a\nu1,\n", "132328:1 61817:1\n"},
+		{"token", "text: [message]", "message:string\n\"  HeLLo, hello! \"\n--\n", "38524:1\n"},
+		{"counted tokens", "text: [message], tokens: count", "message:string\nhello hello hello\n", "38524:3"},
+		{"runs of tokens", "text: [message], ngrams: 2", "message:string\nhello\n", "38524:1"},
+		{"sparse", "sparse: [terms]", "terms:sparse?,z\n7:0.5 4294967295:2,0\n,0\n", "241423:0.5 108848:2\n"},
+		{"raw", "sparse: [terms], raw: true", "terms:sparse\n7:0.5 262143:2 7:1\n", "7:0.5 262143:2 7:1"},
+		{"standard", "numeric: [price]", "price\n1\n3\n2\n", "102559:0\n102559:1\n102559:0"},
+		{"null does not touch the scaler", "numeric: [price]", "price:float64?,z\n1,0\n,0\n3,0\n", "102559:0\n\n102559:1"},
+		{"clipped", "numeric: [price], clip: 0.5", "price\n1\n3\n", "102559:0\n102559:0.5"},
+		{"minmax", "numeric: [price], scale: minmax", "price\n1\n3\n2\n", "102559:0\n102559:1\n102559:0.5"},
+		{"maxabs", "numeric: [price], scale: maxabs", "price\n-4\n2\n", "102559:-1\n102559:0.5"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			tables, err := optest.Parse(c.in)
+			if err != nil {
+				t.Fatal(err)
+			}
+			h, err := optest.Open(Family.Definitions()[0], "{"+c.config+"}", tables[0].Rows.Schema)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := h.Feed(0, tables[0].Rows); err != nil {
+				t.Fatal(err)
+			}
+			var got []string
+			for row := range h.Output().N {
+				idx, val := h.Output().Col("features").Row(row)
+				var parts []string
+				for k := range idx {
+					parts = append(parts, fmt.Sprintf("%d:%v", idx[k], val[k]))
+				}
+				got = append(got, strings.Join(parts, " "))
+			}
+			if g := strings.Join(got, "\n"); g != c.want || len(h.Rejected) > 0 {
+				t.Errorf("got %q, rejected %v, want %q", g, h.Rejected, c.want)
+			}
+		})
+	}
+}
+
+// A rejected row leaves the scalers of its columns as they were.
+func TestRejectedRows(t *testing.T) {
+	const header = "a,b,x:sparse\n"
+	config := "vectorize: {numeric: [a, b], sparse: [x], raw: true, bits: 8}"
+	d := Family.Definitions()[0]
+	out := func(rows string) (text string, rejected []optest.Rejected, digest uint64) {
+		tables, err := optest.Parse(header + rows)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := optest.Open(d, config, tables[0].Rows.Schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Feed(0, tables[0].Rows); err != nil {
+			t.Fatal(err)
+		}
+		return optest.Format(h.Output()), h.Rejected, h.Digest()
+	}
+	good, _, digest := out("1,2,3:1\n3,5,4:1\n-1,8,\n")
+	mixed, rejected, same := out("1,2,3:1\n7,1e308,\n3,5,4:1\n9,9,256:1\n-1,8,\n8,-1.7e308,1:1\n")
+	if mixed != good || same != digest {
+		t.Errorf("rejected rows left traces:\n%s\n%s", mixed, good)
+	}
+	want := []string{`1 column "b": 1e+308 is too large to be scaled`, `3 column "x": index 256 is not below 256`, `5 column "b": -1.7e+308 is too large to be scaled`}
+	for i, r := range rejected {
+		if got := fmt.Sprintf("%d %s", r.Row, r.Why); i >= len(want) || got != want[i] {
+			t.Errorf("rejected %q", got)
+		}
+	}
+	if len(rejected) != len(want) {
+		t.Errorf("%d rows were rejected, want %d", len(rejected), len(want))
+	}
+	text, err := optest.Run(d, "{numeric: [a], scale: none}", "a\n1e39\n1e38\n")
+	if err != nil || !strings.Contains(text, `rejected 0: column "a": 1e+39 does not fit a float32`) || !strings.Contains(text, "1e+38,") {
+		t.Errorf("got %q, %v", text, err)
+	}
+}
+
+// What cannot work is said when the pipeline is loaded.
+func TestConfigurations(t *testing.T) {
+	const in = "n:int64,s:string,f:float64,x:sparse\n"
+	for config, want := range map[string]string{
+		"{}":                                  "there is nothing to vectorize",
+		"{numeric: [s]}":                      `column "s" is string`,
+		"{categorical: [f]}":                  `column "f" is float64`,
+		"{text: [n]}":                         `column "n" is int64`,
+		"{sparse: [f]}":                       `column "f" is float64`,
+		"{cross: [[s]]}":                      "cross[0] has 1 columns",
+		"{cross: [[s, m]]}":                   `no column "m"`,
+		"{numeric: [n], bits: 7}":             "bits is 7",
+		"{numeric: [n], bits: 31}":            "bits is 31",
+		"{numeric: [n], scale: robust}":       "scale is",
+		"{numeric: [n], as: f}":               `column "f" exists already`,
+		"{numeric: [n], ngrams: 0}":           "ngrams is 0",
+		"{categorical: [s], numeric: [f, g]}": `no column "g"`,
+	} {
+		if _, err := optest.Run(Family.Definitions()[0], config, in); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, want an error with %q", config, err, want)
+		}
+	}
+}
