@@ -191,8 +191,8 @@ type TopicInfo struct {
 	Missing bool
 }
 
-// Cluster is the broker as one worker of one pipeline sees it.
-type Cluster interface {
+// Admin is what can be asked and changed about topics and the group.
+type Admin interface {
 	// Describe identifies the cluster and returns what is known of each topic, in
 	// the order asked for.
 	Describe(ctx context.Context, topics []string) (cluster string, infos []TopicInfo, err error)
@@ -202,8 +202,21 @@ type Cluster interface {
 	Committed(ctx context.Context) ([]Position, error)
 	// Resolve turns relative positions into offsets.
 	Resolve(ctx context.Context, at []Position) ([]Position, error)
+}
+
+// Group elects which worker runs a task.
+type Group interface {
 	// Join makes the worker a member of the group until ctx ends, calling h.
 	Join(ctx context.Context, h Host) error
+	// Confirm asks the group anew whether the task is this worker's. After
+	// [ErrLost] a task may be fenced again only when Confirm returns nil.
+	Confirm(ctx context.Context, task int) error
+}
+
+// Cluster is the broker as one worker of one pipeline sees it.
+type Cluster interface {
+	Admin
+	Group
 	// Log opens the log of a task, without taking its lock.
 	Log(task int) (TaskLog, error)
 	// Feed reads the partitions from the positions on, committed records only.

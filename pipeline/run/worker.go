@@ -176,8 +176,9 @@ func (w *worker) Revoked(tasks []int, lost bool) {
 	}
 }
 
-// supervise runs a task; one that was lost is taken up again, after a while, as
-// long as the group still gives it to this worker.
+// supervise runs a task. One that was lost is taken up again, after a while, if
+// the group confirms that it is still this worker's: taking the lock of a task
+// that has moved away would stop its rightful owner.
 func (w *worker) supervise(ctx context.Context, r *running) {
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
 		err := r.t.run(ctx, r.drain)
@@ -199,6 +200,15 @@ func (w *worker) supervise(ctx context.Context, r *running) {
 		case <-ctx.Done():
 			return
 		case <-time.After(pause):
+		}
+		for w.cluster.Confirm(ctx, r.t.id) != nil {
+			select {
+			case <-r.drain:
+				return
+			case <-ctx.Done():
+				return
+			case <-time.After(pause):
+			}
 		}
 	}
 }
@@ -254,7 +264,7 @@ type TopicState struct {
 
 // Topics describes every topic of the pipeline: those that exist as they are, the
 // others as Prepare would create them. The tasks are counted on the way.
-func Topics(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Cluster) (id string, tasks int, topics []TopicState, err error) {
+func Topics(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin) (id string, tasks int, topics []TopicState, err error) {
 	add := func(role, name string, partitions int, config map[string]string) {
 		for _, t := range topics {
 			if t.Name == name {
@@ -312,7 +322,7 @@ func Topics(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Cluste
 
 // Prepare checks the topics of a pipeline against the brokers and creates those
 // that are missing and may be created: sources only if createSources says so.
-func Prepare(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Cluster, createSources bool) (*Topology, error) {
+func Prepare(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin, createSources bool) (*Topology, error) {
 	id, tasks, topics, err := Topics(ctx, p, cluster)
 	if err != nil {
 		return nil, err
