@@ -155,7 +155,7 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 	if err != nil {
 		return fail(err)
 	}
-	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, tasks: topo.Tasks, instance: instance, metrics: prometheus.WrapRegistererWith(prometheus.Labels{"pipeline": p.Name}, reg)})
+	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, tasks: topo.Tasks, instance: instance, metrics: reg})
 	if err != nil {
 		return fail(err)
 	}

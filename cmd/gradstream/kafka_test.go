@@ -1,0 +1,497 @@
+package main
+
+import (
+	"bufio"
+	"bytes"
+	"compress/gzip"
+	"context"
+	"encoding/json"
+	"hash/fnv"
+	"io"
+	"math/rand/v2"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gradstream/gradstream/internal/testutil/realkafka"
+	"github.com/gradstream/gradstream/state"
+	"github.com/gradstream/gradstream/state/pebblestore"
+)
+
+const (
+	flightsFile  = "../../examples/flights/pipeline.yaml"
+	flightsInput = "../../examples/flights/flights.csv.gz"
+	flightsRows  = 327346
+)
+
+// TestKafka runs the flights through a real Kafka, read by Kafka's own consumer.
+func TestKafka(t *testing.T) {
+	k := realkafka.Start(t, realkafka.Options{})
+	addr := k.Addrs()[0]
+	t.Run("four partitions", func(t *testing.T) { testFourPartitions(t, k) })
+	t.Run("crashes", func(t *testing.T) { testCrashes(t, k) })
+	t.Run("refusals", func(t *testing.T) { testRefusals(t, addr) })
+}
+
+// flights is one pipeline over the flights, under names of its own.
+type flights struct {
+	t    *testing.T
+	name string
+	addr string
+	dir  string
+	args []string // after FILE
+}
+
+func newFlights(t *testing.T, name, topic, addr string, set ...string) *flights {
+	f := &flights{t: t, name: name, addr: addr, dir: t.TempDir()}
+	for _, s := range append([]string{"pipeline=" + name, "sources.flights.topic=" + topic,
+		"sinks.predictions.topic=" + name + ".predictions", "sinks.metrics.topic=" + name + ".metrics"}, set...) {
+		f.args = append(f.args, "--set", s)
+	}
+	return f
+}
+
+func (f *flights) env() []string {
+	return []string{"KAFKA_BROKERS=" + f.addr, "STATE_DIR=" + f.dir}
+}
+
+// do runs a command on the pipeline file.
+func (f *flights) do(command string, more ...string) string {
+	f.t.Helper()
+	args := append(strings.Fields(command), flightsFile)
+	return output(f.t, f.env(), append(append(args, f.args...), more...)...)
+}
+
+// run starts the pipeline.
+func (f *flights) run(more ...string) *process {
+	f.t.Helper()
+	return launch(f.t, f.env(), append(append([]string{"run", flightsFile, "--listen", "127.0.0.1:0"}, f.args...), more...)...)
+}
+
+// admin connects to the brokers.
+func (f *flights) admin() *kadm.Client {
+	f.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(f.addr))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.t.Cleanup(cl.Close)
+	return kadm.NewClient(cl)
+}
+
+// committed returns how many events the group has committed.
+func (f *flights) committed(adm *kadm.Client) (sum int64) {
+	f.t.Helper()
+	offsets, err := adm.FetchOffsets(f.t.Context(), f.name)
+	if err != nil {
+		return 0 // the coordinator is not there yet
+	}
+	offsets.Each(func(o kadm.OffsetResponse) { sum += max(0, o.At) })
+	return sum
+}
+
+// waitCommitted waits until the group has committed at least n events.
+func (f *flights) waitCommitted(adm *kadm.Client, p *process, n int64) {
+	f.t.Helper()
+	for deadline := time.Now().Add(2 * time.Minute); f.committed(adm) < n; time.Sleep(10 * time.Millisecond) {
+		select {
+		case <-p.done:
+			f.t.Fatalf("gradstream ended (%v) after %d of %d events", p.err, f.committed(adm), n)
+		default:
+		}
+		if time.Now().After(deadline) {
+			f.t.Fatalf("%d of %d events committed in two minutes", f.committed(adm), n)
+		}
+	}
+}
+
+// digests returns a hash of the stored state of every node but the engine's own,
+// of one task.
+func (f *flights) digests(task int) map[string]uint64 {
+	f.t.Helper()
+	s, err := pebblestore.Open(filepath.Join(f.dir, f.name, "state"), pebblestore.Options{Pipeline: f.name, ReadOnly: true})
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	defer s.Close()
+	handles, err := s.Handles(task)
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	sums := map[string]uint64{}
+	for _, h := range handles {
+		if h.ID.Node == "@engine" {
+			continue
+		}
+		sum := fnv.New64a()
+		if err := s.Entries(task, h.ID, func(key, value []byte) bool {
+			_, _ = sum.Write(state.Append(nil, [2]string{string(key), string(value)}))
+			return true
+		}); err != nil {
+			f.t.Fatal(err)
+		}
+		sums[h.ID.String()] = sum.Sum64()
+	}
+	if len(sums) == 0 {
+		f.t.Fatal("no state is stored")
+	}
+	return sums
+}
+
+// consume reads a topic from its start to its end with Kafka's console consumer,
+// committed records only.
+func consume(t *testing.T, k *realkafka.Cluster, topic string, line func(text []byte)) {
+	t.Helper()
+	c := k.Command(t.Context(), "org.apache.kafka.tools.consumer.ConsoleConsumer",
+		"--bootstrap-server", k.Addrs()[0], "--topic", topic, "--from-beginning",
+		"--isolation-level", "read_committed", "--timeout-ms", "3000")
+	var errOut bytes.Buffer
+	c.Stderr = &errOut
+	out, err := c.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	lines := bufio.NewScanner(out)
+	for lines.Scan() {
+		line(lines.Bytes())
+	}
+	err = c.Wait()
+	if lines.Err() != nil || err != nil && !strings.Contains(errOut.String(), "Processed a total of") {
+		t.Fatalf("console consumer: %v, %v\n%s", err, lines.Err(), errOut.String())
+	}
+}
+
+// ids counts predictions by id.
+type ids struct {
+	seen  []uint8
+	total int
+	bad   string
+}
+
+func (c *ids) line(text []byte) {
+	var row struct {
+		ID *int     `json:"id"`
+		P  *float64 `json:"p"`
+	}
+	if err := json.Unmarshal(text, &row); err != nil || row.ID == nil || row.P == nil || *row.ID < 0 || *row.ID >= len(c.seen) || *row.P < 0 || *row.P > 1 {
+		c.bad = string(text)
+		return
+	}
+	c.total++
+	c.seen[*row.ID] = min(c.seen[*row.ID]+1, 200)
+}
+
+// check fails unless there is one prediction for each id.
+func (c *ids) check(t *testing.T) {
+	t.Helper()
+	if c.bad != "" {
+		t.Fatalf("not a prediction: %s", c.bad)
+	}
+	missing, twice := 0, 0
+	for _, n := range c.seen {
+		switch {
+		case n == 0:
+			missing++
+		case n > 1:
+			twice++
+		}
+	}
+	if c.total != len(c.seen) || missing > 0 || twice > 0 {
+		t.Fatalf("%d predictions of %d events: %d are missing, %d came more than once", c.total, len(c.seen), missing, twice)
+	}
+}
+
+func testFourPartitions(t *testing.T, k *realkafka.Cluster) {
+	f := newFlights(t, "flights", "flights", k.Addrs()[0])
+	if out := f.do("topics", "--dry-run"); !strings.Contains(out, "missing  source    flights: partitions 4") {
+		t.Fatalf("topics --dry-run:\n%s", out)
+	}
+	f.do("topics")
+	start := time.Now()
+	out := f.do("produce", "--source", "flights", "--input", flightsInput)
+	t.Logf("produce: %s in %v with the start of the process", strings.TrimSpace(out), time.Since(start).Round(time.Millisecond))
+
+	adm := f.admin()
+	start = time.Now()
+	p := f.run()
+	f.waitCommitted(adm, p, flightsRows)
+	took := time.Since(start)
+	t.Logf("run: %d events in %v with the start of the process, %.0f events/s", flightsRows, took.Round(time.Millisecond), flightsRows/took.Seconds())
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+	usage := p.cmd.ProcessState
+	t.Logf("run: CPU %v for %d events", (usage.UserTime() + usage.SystemTime()).Round(10*time.Millisecond), flightsRows)
+
+	start = time.Now()
+	c := &ids{seen: make([]uint8, flightsRows)}
+	consume(t, k, "flights.predictions", c.line)
+	c.check(t)
+	t.Logf("console consumer: %d predictions, each id once, in %v", c.total, time.Since(start).Round(time.Millisecond))
+
+	// A planned stop leaves nothing to replay, and there is nothing new.
+	p = f.run()
+	if m := p.waitLog(`(?s)(task restored.*){4}`); strings.Count(m[0], "replayed=0") != 4 {
+		t.Errorf("the restart replays:\n%s", m[0])
+	}
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+	if ls := f.do("state ls"); strings.Count(ls, "late/weights: ") != 4 || !strings.Contains(ls, "pipeline flights: 4 tasks") {
+		t.Errorf("state ls:\n%s", ls)
+	}
+}
+
+// testCrashes kills a pipeline five times in mid-stream and compares it with one
+// that nobody disturbed.
+func testCrashes(t *testing.T, k *realkafka.Cluster) {
+	calm := newFlights(t, "calm", "flights.one", k.Addrs()[0])
+	calm.do("topics", "--set", "sources.flights.partitions=1")
+	calm.do("produce", "--source", "flights", "--input", flightsInput)
+	adm := calm.admin()
+	p := calm.run()
+	calm.waitCommitted(adm, p, flightsRows)
+	sameMetrics(t, p, calm.do("evaluate", "--input", "flights="+flightsInput, "--json"), flightsRows)
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+	want := calm.digests(0)
+	wantWeights := calm.do("state export", "--node", "late")
+
+	const seed = 20130101
+	dice := rand.New(rand.NewPCG(seed, 0))
+	f := newFlights(t, "killed", "flights.one", k.Addrs()[0], "checkpoint.local=1s", "commit.interval=10ms", "commit.rows=200")
+	kills, tries := 0, 0
+	restored := func(p *process) (c, l, n int) {
+		m := p.waitLog(`task restored.* checkpoint=(\d+) last_step=(\d+) replayed=(\d+)`)
+		c, _ = strconv.Atoi(m[1])
+		l, _ = strconv.Atoi(m[2])
+		n, _ = strconv.Atoi(m[3])
+		return c, l, n
+	}
+	p = f.run()
+	restored(p)
+	for kills < 5 {
+		if tries++; tries > 10 {
+			t.Fatalf("only %d of %d kills came after a step behind the last checkpoint", kills, tries)
+		}
+		// Wait for the stream to move, then for a random moment more.
+		f.waitCommitted(adm, p, f.committed(adm)+1)
+		time.Sleep(time.Duration(300+dice.IntN(900)) * time.Millisecond)
+		p.kill()
+		at := f.committed(adm)
+		if at >= flightsRows {
+			t.Fatalf("the stream ended after %d kills", kills)
+		}
+		start := time.Now()
+		p = f.run()
+		c, l, n := restored(p)
+		t.Logf("kill -9 with %d of %d events committed: C=%d, L=%d, %d steps replayed, restored after %v", at, flightsRows, c, l, n, time.Since(start).Round(time.Millisecond))
+		if n != l-c {
+			t.Errorf("%d steps replayed from %d to %d", n, c, l)
+		}
+		if n > 0 {
+			kills++
+		}
+	}
+	f.waitCommitted(adm, p, flightsRows)
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+	same := func(when string) {
+		t.Helper()
+		if diff := cmp.Diff(want, f.digests(0)); diff != "" {
+			t.Errorf("the state differs from the undisturbed run %s (-want +got):\n%s", when, diff)
+		}
+		if f.do("state export", "--node", "late") != wantWeights {
+			t.Errorf("the weights differ from the undisturbed run %s", when)
+		}
+	}
+	same("after five kills")
+
+	if err := os.RemoveAll(filepath.Join(f.dir, f.name)); err != nil {
+		t.Fatal(err)
+	}
+	start := time.Now()
+	p = f.run()
+	c, l, n := restored(p)
+	t.Logf("local state deleted: C=%d, L=%d, %d steps replayed in %v", c, l, n, time.Since(start).Round(time.Millisecond))
+	if c != 0 || n != l || n == 0 {
+		t.Errorf("without local state the replay is of %d steps from %d to %d", n, c, l)
+	}
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+	same("after a replay from the start")
+
+	got := &ids{seen: make([]uint8, flightsRows)}
+	consume(t, k, "killed.predictions", got.line)
+	got.check(t)
+	t.Logf("%d predictions after five kills and a replay from the start, each id once", got.total)
+}
+
+// sameMetrics compares what a running pipeline reports of its evaluate nodes and
+// learners with the report of gradstream evaluate --json, to the last digit.
+func sameMetrics(t *testing.T, p *process, report string, rows int64) {
+	t.Helper()
+	var file struct {
+		Rows      int64
+		Errors    int64
+		Operators map[string]map[string]any
+	}
+	if err := json.Unmarshal([]byte(report), &file); err != nil {
+		t.Fatalf("%v\n%s", err, report)
+	}
+	if file.Rows != rows || file.Errors != 0 {
+		t.Fatalf("evaluate used %d rows and rejected %d", file.Rows, file.Errors)
+	}
+	url := p.waitLog(`url=(http://\S+)`)[1] + "/api/metrics"
+	var live map[string]map[string]any
+	for deadline := time.Now().Add(20 * time.Second); ; time.Sleep(50 * time.Millisecond) {
+		live = liveMetrics(t, url)
+		if v, _ := live["quality"]["rows"].(float64); int64(v) == rows {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s does not come to %d rows: %v", url, rows, live)
+		}
+	}
+	compared := 0
+	for node, values := range live {
+		for name, v := range values {
+			if fromFile := file.Operators[node][name]; fromFile != v {
+				t.Errorf("%s %s: %v from the file, %v from the topic", node, name, fromFile, v)
+			}
+			compared++
+		}
+	}
+	if compared < 10 {
+		t.Errorf("only %d numbers compared: %v", compared, live)
+	}
+	q := live["quality"]
+	t.Logf("the file and the topic agree in %d numbers: accuracy %v, log loss %v, ROC AUC %v", compared, q["accuracy"], q["log_loss"], q["roc_auc"])
+}
+
+func liveMetrics(t *testing.T, url string) map[string]map[string]any {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var answer struct {
+		Pipelines []struct {
+			Nodes []struct {
+				Node string
+				All  map[string]any
+			}
+		}
+	}
+	if err := json.Unmarshal(body, &answer); err != nil || len(answer.Pipelines) != 1 {
+		t.Fatalf("%s: %v\n%s", url, err, body)
+	}
+	nodes := map[string]map[string]any{}
+	for _, n := range answer.Pipelines[0].Nodes {
+		nodes[n.Node] = n.All
+	}
+	return nodes
+}
+
+// testRefusals checks what run says about brokers, topics and state that do not
+// fit.
+func testRefusals(t *testing.T, addr string) {
+	fails := func(t *testing.T, f *flights, want ...string) {
+		t.Helper()
+		p := f.run()
+		if code := p.wait(); code != exitFailed {
+			t.Errorf("exit code %d, expected %d", code, exitFailed)
+		}
+		for _, text := range want {
+			if !strings.Contains(p.log.String(), text) {
+				t.Errorf("the log lacks %q:\n%s", text, p.log.String())
+			}
+		}
+	}
+	t.Run("unknown topic", func(t *testing.T) {
+		f := newFlights(t, "unknown", "no.such.topic", addr)
+		fails(t, f, `source topic "no.such.topic" does not exist`, "gradstream topics")
+	})
+
+	// A short stream, stopped in good order.
+	short := newFlights(t, "short", "flights.short", addr, "sources.flights.partitions=1")
+	short.do("topics")
+	head := filepath.Join(t.TempDir(), "head.csv")
+	headOfFlights(t, head, 3000)
+	short.do("produce", "--source", "flights", "--input", head)
+	adm := short.admin()
+	p := short.run()
+	short.waitCommitted(adm, p, 3000)
+
+	t.Run("state folder in use", func(t *testing.T) {
+		second := *short
+		second.t = t
+		fails(t, &second, "the state folder is in use")
+		c := command(t.Context(), append([]string{"state", "ls", flightsFile}, short.args...)...)
+		c.Env = append(c.Env, short.env()...)
+		out, err := c.CombinedOutput()
+		if err == nil || !strings.Contains(string(out), "the pipeline is running; stop it") {
+			t.Errorf("state ls on a running pipeline: %v\n%s", err, out)
+		}
+	})
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+	t.Run("offsets moved from outside", func(t *testing.T) {
+		moved := kadm.Offsets{}
+		moved.AddOffset("flights.short", 0, 1000, -1)
+		resp, err := adm.CommitOffsets(t.Context(), "short", moved)
+		if err != nil || resp.Error() != nil {
+			t.Fatal(err, resp.Error())
+		}
+		second := *short
+		second.t = t
+		fails(t, &second, "journal ends at offset 3000 of flights.short/0 but the consumer group says 1000", "moved from outside")
+	})
+}
+
+// headOfFlights writes the header and the first rows of the flights.
+func headOfFlights(t *testing.T, path string, rows int) {
+	t.Helper()
+	f, err := os.Open(flightsInput)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []byte
+	for lines := bufio.NewScanner(z); rows >= 0 && lines.Scan(); rows-- {
+		out = append(append(out, lines.Bytes()...), '\n')
+	}
+	if err := os.WriteFile(path, out, 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
