@@ -8,4 +8,8 @@
 // scaler as it stands; let the scaler learn the row; scale the row again; take
 // the score and the gradient anew; step. The intercept is a weight of its own,
 // stepped by plain SGD at its own rate.
+//
+// The operators themselves, which predict with the scaler that has learnt the
+// row, are compared with the same functions in float64 in their own order, and
+// their defaults with the defaults of other programs over the same rows.
 package reference
