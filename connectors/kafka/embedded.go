@@ -46,7 +46,7 @@ type EmbeddedOptions struct {
 type Embedded struct {
 	addr    string
 	cluster *kfake.Cluster
-	unlock  func()
+	unlock  func(inOrder bool)
 	once    sync.Once
 }
 
@@ -75,9 +75,10 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Embedded{unlock: func() {}}
+	e := &Embedded{unlock: func(bool) {}}
 	note := brokerNote{Cluster: "gradstream-" + rand.Text()[:16]}
 	dir := filepath.Join(o.Dir, brokerDir)
+	unclean := false
 	opts := []kfake.Opt{
 		kfake.NumBrokers(1),
 		kfake.WithLogger(brokerLog{log}),
@@ -86,7 +87,7 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return nil, fmt.Errorf("the embedded broker's folder: %w", err)
 		}
-		if e.unlock, err = lockFile(filepath.Join(dir, brokerLock)); err != nil {
+		if e.unlock, unclean, err = lockFile(filepath.Join(dir, brokerLock)); err != nil {
 			return nil, fmt.Errorf("the embedded broker's folder %s: %w", dir, err)
 		}
 		if old, err := readNote(dir); err == nil {
@@ -107,6 +108,14 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 			return lc.Listen(ctx, network, net.JoinHostPort(host, strconv.Itoa(port)))
 		}))...)
 	}
+	if o.Dir != "" && unclean {
+		n, err := repair(ctx, opts)
+		if err != nil {
+			e.unlock(false)
+			return nil, fmt.Errorf("mending the embedded broker's data in %s after its process was killed: %w", dir, err)
+		}
+		log.Info("the embedded broker was not closed the last time", "transactions_aborted", n)
+	}
 	e.cluster, err = start(port)
 	var busy *net.OpError
 	if err != nil && errors.As(err, &busy) && o.Addr == "" && port != 0 {
@@ -114,7 +123,7 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 		e.cluster, err = start(0)
 	}
 	if err != nil {
-		e.unlock()
+		e.unlock(true)
 		return nil, fmt.Errorf("starting the embedded broker: %w", err)
 	}
 	e.addr = e.cluster.ListenAddrs()[0]
@@ -136,7 +145,7 @@ func (e *Embedded) Addr() string { return e.addr }
 func (e *Embedded) Close() error {
 	e.once.Do(func() {
 		e.cluster.Close()
-		e.unlock()
+		e.unlock(true)
 	})
 	return nil
 }
