@@ -336,6 +336,27 @@ func (o *ordered) schema(_ *schemaBuilder, f *Field) []*Object {
 	return []*Object{mappingOf(anyOf(nameSchema(new(Field))), f)}
 }
 
+// selection is a list of names, or a mapping from name to name.
+type selection struct{ ordered }
+
+func (s *selection) noun(*Field) string { return "a list of columns, or a mapping of new name: column" }
+
+func (s *selection) decode(d *decoder, f *Field, n *Node) {
+	if n.Kind == Map {
+		s.ordered.decode(d, f, n)
+		return
+	}
+	*s.p = nil
+	for _, c := range decodeItems(d, f, f.name, n, &nameKind) {
+		*s.p = append(*s.p, Entry{c, c})
+	}
+}
+
+func (s *selection) schema(b *schemaBuilder, f *Field) []*Object {
+	one := nameSchema(new(Field))
+	return append(append(one, array(anyOf(one), !f.repeats)), s.ordered.schema(b, f)...)
+}
+
 // nodes is a mapping from name to values decoded elsewhere.
 type nodes struct {
 	p       *[]NamedNode

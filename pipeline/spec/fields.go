@@ -29,6 +29,25 @@ type Name struct {
 	Pos  Pos
 }
 
+// Text is a text that knows where its characters stand, for texts that have a
+// grammar of their own.
+type Text struct {
+	Value string
+	Pos   Pos
+	text  Pos
+}
+
+// At returns the position of the i-th character of the text, from 0; that of the
+// whole value where the characters are not written one by one on one line.
+func (t Text) At(i int) Pos {
+	if t.text.Line == 0 || t.text.File != t.Pos.File || t.text.Line != t.Pos.Line {
+		return t.Pos
+	}
+	at := t.text
+	at.Col += i
+	return at
+}
+
 // Column is the name of a column, to be resolved where the columns are known,
 // hence with its position.
 type Column struct {
@@ -148,6 +167,11 @@ func (f *Fields) String(p *string, name, def, doc string) *Field {
 	return f.add(name, showDefault(def), doc, &scalar[string]{p, def, &stringKind})
 }
 
+// Text declares a text with the positions of its characters.
+func (f *Fields) Text(p *Text, name, def, doc string) *Field {
+	return f.add(name, showDefault(def), doc, &scalar[Text]{p, Text{Value: def}, &textKind})
+}
+
 // Duration declares a length of time such as 100ms, 1m30s or 7d, not negative.
 func (f *Fields) Duration(p *time.Duration, name string, def time.Duration, doc string) *Field {
 	return f.add(name, durationKind.show(def), doc, &scalar[time.Duration]{p, def, &durationKind})
@@ -214,6 +238,12 @@ func (f *Fields) Choices(p *[]Choice, name string, def []string, options []Optio
 // Ordered declares a mapping from name to name that keeps its written order.
 func (f *Fields) Ordered(p *[]Entry, name, doc string) *Field {
 	return f.add(name, "", doc, &ordered{p})
+}
+
+// Selection declares columns under their own or other names: a list of columns,
+// or a mapping from new name to column that keeps its written order.
+func (f *Fields) Selection(p *[]Entry, name, doc string) *Field {
+	return f.add(name, "", doc, &selection{ordered{p}})
 }
 
 // Nodes declares a mapping from name to values that the caller decodes, in

@@ -3,6 +3,7 @@ package spec
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -47,6 +48,9 @@ type yamlParser struct {
 	nodes   int
 	fatal   bool // no tree to return
 	errs    Errors
+
+	runes   []rune // the characters of line runesOf
+	runesOf int
 }
 
 // fail reports an error after which there is no tree.
@@ -349,10 +353,31 @@ func (p *yamlParser) node(n ast.Node, at Pos, depth int) *Node {
 		tk := n.GetToken()
 		s := &Node{Kind: Scalar, Pos: p.at(tk), Value: tk.Value}
 		s.Quoted = tk.Type == token.DoubleQuoteType || tk.Type == token.SingleQuoteType
+		s.Text = p.verbatim(s)
 		return s
 	}
 	p.fail(at, fmt.Sprintf("a YAML %s cannot stand here", strings.ToLower(n.Type().String())), "expected a value, a list or a mapping")
 	return &Node{Pos: at}
+}
+
+// verbatim returns where the value of a scalar begins, if it is written as it is.
+func (p *yamlParser) verbatim(n *Node) Pos {
+	if p.runesOf != n.Pos.Line {
+		p.runesOf, p.runes = n.Pos.Line, []rune(p.lines[n.Pos.Line-1])
+	}
+	at, value := n.Pos, []rune(n.Value)
+	if n.Quoted {
+		if at.Col > len(p.runes) {
+			return Pos{}
+		}
+		value = append(value, p.runes[at.Col-1])
+		at.Col++
+	}
+	from := at.Col - 1
+	if len(n.Value) == 0 || from+len(value) > len(p.runes) || !slices.Equal(p.runes[from:from+len(value)], value) {
+		return Pos{}
+	}
+	return at
 }
 
 // tagged applies the tags of the core schema; there are no others here.

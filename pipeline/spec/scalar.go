@@ -120,6 +120,14 @@ var stringKind = scalarKind[string]{
 	schema: textSchema,
 }
 
+var textKind = scalarKind[Text]{
+	is:     "a text",
+	parse:  func(n *Node) (Text, bool) { return Text{n.Value, n.Pos, n.Text}, true },
+	show:   func(v Text) string { return quote(v.Value) },
+	name:   func(v Text) string { return v.Value },
+	schema: textSchema,
+}
+
 var nameKind = scalarKind[Name]{
 	is:     "a name",
 	parse:  func(n *Node) (Name, bool) { return Name{n.Value, n.Pos}, n.Value != "" },

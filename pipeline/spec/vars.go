@@ -20,6 +20,7 @@ func Interpolate(root *Node, lookup func(string) (string, bool)) Errors {
 	root.each(func(n *Node) {
 		if n.Kind == Scalar && strings.Contains(n.Value, "${") {
 			n.Value, n.Interpolated = expand(n, lookup, &errs)
+			n.Text = Pos{}
 		}
 	})
 	return errs
