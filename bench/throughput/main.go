@@ -1,0 +1,210 @@
+// Command throughput measures gradstream on a real Apache Kafka, from outside,
+// beside the fastest that a transactional client can copy records on the same
+// machine at the same time.
+//
+//	go run ./bench/throughput [-events 2000000] [-rounds 3] [-latency] [-profile DIR] [-json FILE]
+//
+// It starts one broker, fills a topic with click events once, and then lets the
+// pass-through and the pipeline of clicks.yaml take turns over them: fresh output
+// topics and groups in each round, the order turning from round to round. A run
+// lasts from the process's first record (start-up is a column) to the moment when
+// the last stable offsets of the output topic have reached their end; the harness
+// looks every 25 ms. Then it reads the output read_committed and counts every id.
+// Processor time and memory come from /proc. The machine matters, and whatever
+// else runs on it: compare the ratios of one call, not the figures of two.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+
+	"github.com/gradstream/gradstream/internal/testutil/realkafka"
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if len(os.Args) > 1 && os.Args[1] == passCommand {
+		if err := passThrough(ctx, os.Args[2:]); err != nil {
+			fmt.Fprintln(os.Stderr, "pass-through:", err)
+			os.Exit(1)
+		}
+		return
+	}
+	o, err := options(os.Args[1:])
+	if err != nil {
+		if errors.Is(err, flag.ErrHelp) {
+			return
+		}
+		os.Exit(2)
+	}
+	if err := bench(ctx, o); err != nil {
+		fmt.Fprintln(os.Stderr, "throughput:", err)
+		os.Exit(1)
+	}
+}
+
+const partitions = 4
+
+type opts struct {
+	events, rounds int
+	variants       []string
+	commit         time.Duration
+	latency        bool
+	rate           int
+	seconds        int
+	profile        string
+	json           string
+	warm           bool
+	binary         string
+	quiet          time.Duration
+}
+
+func options(args []string) (o opts, err error) {
+	f := flag.NewFlagSet("throughput", flag.ContinueOnError)
+	f.IntVar(&o.events, "events", 2_000_000, "events in the backlog")
+	f.IntVar(&o.rounds, "rounds", 3, "rounds over the backlog; 0: none")
+	f.DurationVar(&o.commit, "commit", 100*time.Millisecond, "commit interval of every variant")
+	f.BoolVar(&o.latency, "latency", false, "measure latency too, in an open loop")
+	f.IntVar(&o.rate, "rate", 5000, "events a second of the open loop")
+	f.IntVar(&o.seconds, "seconds", 20, "length of the open loop, after a warm-up of a quarter of it")
+	f.StringVar(&o.profile, "profile", "", "take a processor profile of gradstream over the backlog into this `folder`")
+	f.StringVar(&o.json, "json", "", "write the results to this `file`")
+	f.BoolVar(&o.warm, "warm", true, "begin with a pass-through that does not count, so that the broker is warm")
+	f.StringVar(&o.binary, "binary", "", "gradstream to measure; default: build it")
+	variants := f.String("variants", "pass,none,standard", "what takes turns: pass, and gradstream with numbers scaled none or standard")
+	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	o.variants = strings.Split(*variants, ",")
+	for _, v := range o.variants {
+		if v != pass && v != "none" && v != "standard" && v != "minmax" && v != "maxabs" {
+			err = fmt.Errorf("no variant %q", v)
+		}
+	}
+	if f.NArg() > 0 || o.events < 1 || o.events > 100_000_000 || o.rounds < 0 || o.rate < 1 || o.seconds < 4 {
+		err = errors.New("a flag is out of range, or there are arguments")
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "throughput:", err)
+	}
+	return o, err
+}
+
+// harness is what all measurements share.
+type harness struct {
+	opts
+	dir    string
+	kafka  *realkafka.Cluster
+	adm    *kadm.Client
+	labels []bool // of the events of the backlog
+	serial int    // of runs, to name topics and groups apart
+}
+
+const source = "clicks"
+
+func bench(ctx context.Context, o opts) (err error) {
+	dir, err := os.MkdirTemp("", "gradstream-throughput-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	h := &harness{opts: o, dir: dir}
+	if h.binary == "" {
+		h.binary = filepath.Join(dir, "gradstream")
+		say("building gradstream")
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", h.binary, "github.com/gradstream/gradstream/cmd/gradstream")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			return fmt.Errorf("building gradstream: %w\n%s", err, out)
+		}
+	}
+	if err := os.WriteFile(h.pipelineFile(), pipelineYAML, 0o644); err != nil {
+		return err
+	}
+	say("starting Kafka %s", realkafka.Version())
+	h.kafka, err = realkafka.Run(ctx, filepath.Join(dir, "kafka"), realkafka.Options{HeapMB: 1024})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, h.kafka.Close()) }()
+	cl, err := h.client()
+	if err != nil {
+		return err
+	}
+	defer cl.Close()
+	h.adm = kadm.NewClient(cl)
+
+	res := &results{
+		Machine: machine(), Go: runtime.Version(), Kafka: realkafka.Version(), Taken: time.Now().UTC().Format(time.RFC3339),
+		Events: o.events, CommitMillis: o.commit.Milliseconds(), Partitions: partitions,
+	}
+	if o.rounds > 0 || o.profile != "" {
+		if err := h.fill(ctx); err != nil {
+			return err
+		}
+	}
+	if o.warm && o.rounds > 0 {
+		say("warming the broker up")
+		if _, err := h.backlog(ctx, pass, 0, false); err != nil {
+			return err
+		}
+	}
+	for round := range o.rounds {
+		order := slices.Clone(o.variants)
+		for range round % len(order) {
+			order = append(order[1:], order[0])
+		}
+		for _, v := range order {
+			r, err := h.backlog(ctx, v, round+1, false)
+			if err != nil {
+				return fmt.Errorf("round %d, %s: %w", round+1, v, err)
+			}
+			say("round %d %-9s %s", r.Round, r.Variant, r)
+			res.Runs = append(res.Runs, *r)
+		}
+	}
+	if o.latency {
+		for _, v := range o.variants {
+			l, err := h.openLoop(ctx, v)
+			if err != nil {
+				return fmt.Errorf("latency, %s: %w", v, err)
+			}
+			say("latency %-9s %s", v, l)
+			res.Latencies = append(res.Latencies, *l)
+		}
+	}
+	if o.profile != "" {
+		if err := h.takeProfile(ctx); err != nil {
+			return err
+		}
+	}
+	res.summarise()
+	res.print(os.Stdout)
+	if o.json != "" {
+		b, err := json.MarshalIndent(res, "", "  ")
+		if err != nil {
+			return err
+		}
+		return os.WriteFile(o.json, append(b, '\n'), 0o644)
+	}
+	return nil
+}
+
+func say(format string, args ...any) {
+	fmt.Fprintf(os.Stderr, time.Now().Format("15:04:05 ")+format+"\n", args...)
+}

@@ -1,0 +1,163 @@
+package main
+
+import (
+	"bytes"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"time"
+)
+
+// process is a program that is measured.
+type process struct {
+	cmd   *exec.Cmd
+	begun time.Time
+	done  chan struct{}
+	err   error // how it ended; set before done closes
+
+	mu    sync.Mutex
+	text  []byte    // what it printed, the last of it
+	first time.Time // when it said that it has its first record
+	live  chan struct{}
+}
+
+// start runs a program whose output holds the mark when it begins with the work.
+func start(mark string, env []string, name string, args ...string) (*process, error) {
+	p := &process{cmd: exec.Command(name, args...), done: make(chan struct{}), live: make(chan struct{})}
+	p.cmd.Env = append(os.Environ(), env...)
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	p.cmd.Stdout, p.cmd.Stderr = w, w
+	p.begun = time.Now()
+	err = p.cmd.Start()
+	w.Close()
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	go func() {
+		defer r.Close()
+		p.read(r, mark)
+		p.err = p.cmd.Wait()
+		close(p.done)
+	}()
+	return p, nil
+}
+
+func (p *process) read(r io.Reader, mark string) {
+	buf := make([]byte, 4096)
+	for {
+		n, err := r.Read(buf)
+		now := time.Now()
+		p.mu.Lock()
+		p.text = append(p.text, buf[:n]...)
+		if p.first.IsZero() && bytes.Contains(p.text, []byte(mark)) {
+			p.first = now
+			close(p.live)
+		}
+		if len(p.text) > 64<<10 {
+			p.text = append(p.text[:0], p.text[len(p.text)-32<<10:]...)
+		}
+		p.mu.Unlock()
+		if err != nil {
+			return
+		}
+	}
+}
+
+func (p *process) output() string {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return string(p.text[max(0, len(p.text)-4000):])
+}
+
+func (p *process) firstRecord() time.Time {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.first
+}
+
+// stop ends the process in good order.
+func (p *process) stop() error {
+	_ = p.cmd.Process.Signal(syscall.SIGTERM) // it may have ended
+	select {
+	case <-p.done:
+	case <-time.After(20 * time.Second):
+		_ = p.cmd.Process.Kill()
+		<-p.done
+		return fmt.Errorf("it did not end within 20 s of SIGTERM\n%s", p.output())
+	}
+	if p.err != nil {
+		return fmt.Errorf("%w\n%s", p.err, p.output())
+	}
+	return nil
+}
+
+// cpu returns the processor seconds used so far, 0 where there is no /proc.
+func (p *process) cpu() float64 { return cpuOf(strconv.Itoa(p.cmd.Process.Pid)) }
+
+func ownCPU() float64 { return cpuOf("self") }
+
+const userHz = 100 // the unit of times in /proc, on every architecture that Go runs on
+
+func cpuOf(pid string) float64 {
+	stat, err := os.ReadFile(filepath.Join("/proc", pid, "stat"))
+	if err != nil {
+		return 0
+	}
+	// The second field, the command in parentheses, may hold anything.
+	f := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(f) < 13 {
+		return 0
+	}
+	user, _ := strconv.ParseFloat(f[11], 64)
+	system, _ := strconv.ParseFloat(f[12], 64)
+	return (user + system) / userHz
+}
+
+// machineBusy returns the processor seconds that all processes have used.
+func machineBusy() float64 {
+	stat, err := os.ReadFile("/proc/stat")
+	if err != nil {
+		return 0
+	}
+	line, _, _ := strings.Cut(string(stat), "\n")
+	f := strings.Fields(line) // cpu user nice system idle iowait irq softirq steal
+	if len(f) < 9 {
+		return 0
+	}
+	busy := 0.0
+	for _, i := range []int{1, 2, 3, 6, 7, 8} {
+		x, _ := strconv.ParseFloat(f[i], 64)
+		busy += x
+	}
+	return busy / userHz
+}
+
+// peakMemory returns the greatest resident size of the process so far, in MiB.
+func (p *process) peakMemory() float64 {
+	return procField(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"), "VmHWM:") / 1024
+}
+
+// procField returns the first number behind the name of a field.
+func procField(file, name string) float64 {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(text), name)
+	f := strings.Fields(rest)
+	if len(f) == 0 {
+		return 0
+	}
+	x, _ := strconv.ParseFloat(f[0], 64)
+	return x
+}
