@@ -3,6 +3,7 @@ package codec
 import (
 	"bytes"
 	"math"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -183,5 +184,56 @@ func TestArrowBad(t *testing.T) {
 	d, _ := NewDecoder("arrow", s, Options{})
 	if _, err := d.Decode([]byte(`{"x":1}`), batch.New(s)); err == nil {
 		t.Error("a JSON object passes for Arrow data")
+	}
+}
+
+// Every single byte of a record may be wrong: it ends in an error or in rows
+// that keep the promises of a batch, never in a panic, and in little memory.
+func TestArrowDamage(t *testing.T) {
+	s, in := everyType()
+	whole, err := newArrowEncoder(s, Options{Sparse: true}).Encode(nil, in, 0, 3)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dict := &arrow.DictionaryType{IndexType: arrow.PrimitiveTypes.Int8, ValueType: arrow.BinaryTypes.String}
+	var before, after runtime.MemStats
+	for _, c := range []struct {
+		value []byte
+		s     *batch.Schema
+		most  uint64 // bytes; zstd has a window, which that library bounds by 512 MiB
+	}{
+		{whole, s, 16 << 20},
+		{stream(t, dict, `["a","b",null,"a"]`), schema("x: string?"), 16 << 20},
+		{stream(t, arrow.PrimitiveTypes.Uint64, `[1,null]`, ipc.WithZstd()), schema("x: int64?"), 600 << 20},
+		{stream(t, arrow.LargeListOf(sparseEntry), `[[{"index":3,"value":1.5}],null]`, ipc.WithLZ4()), schema("x: sparse?"), 64 << 20},
+		{stream(t, &arrow.TimestampType{Unit: arrow.Nanosecond, TimeZone: "UTC"}, `[1000000]`), schema("x: timestamp?"), 16 << 20},
+	} {
+		d, _ := NewDecoder("arrow", c.s, Options{MaxRecord: 1 << 16})
+		into := batch.New(c.s)
+		value := bytes.Clone(c.value)
+		for at := range value {
+			for _, b := range []byte{0, 1, 0x7f, 0x80, 0xff, value[at] + 1, value[at] - 1, value[at] ^ 0x10} {
+				value[at] = b
+				into.Reset()
+				runtime.ReadMemStats(&before)
+				n, err := d.Decode(value, into)
+				runtime.ReadMemStats(&after)
+				value[at] = c.value[at]
+				if used := after.TotalAlloc - before.TotalAlloc; used > c.most {
+					t.Fatalf("byte %d = %#x: %d bytes allocated", at, b, used)
+				}
+				for i, col := range into.Cols {
+					if col.Len() != n || err != nil && n != 0 {
+						t.Fatalf("byte %d = %#x: column %d has %d rows of %d, %v", at, b, i, col.Len(), n, err)
+					}
+				}
+			}
+		}
+		for cut := range value {
+			into.Reset()
+			if n, err := d.Decode(value[:cut], into); err == nil && n > 0 && cut < len(value)-8 {
+				t.Fatalf("cut at %d of %d: %d rows", cut, len(value), n)
+			}
+		}
 	}
 }
