@@ -14,6 +14,7 @@ type sink struct {
 	def        *pipeline.Sink
 	partitions int32
 	hash       func(key []byte, n int) int32
+	sources    []*pipeline.Source
 	ports      []*sinkPort
 	refs       []outputRef
 	slab       []byte
@@ -43,7 +44,7 @@ type outputRef struct {
 }
 
 func newSink(c *core, def *pipeline.Sink, partitions func(topic string) int32) (*sink, error) {
-	k := &sink{def: def, partitions: 1, hash: c.formats.PartitionForKey}
+	k := &sink{def: def, partitions: 1, hash: c.formats.PartitionForKey, sources: c.p.Sources}
 	if partitions != nil {
 		k.partitions = partitions(def.Topic)
 	}
@@ -114,7 +115,7 @@ func (k *sink) addHeaders(b *batch.Batch, row, version int) {
 		model = k.heads[lo:]
 	}
 	lo := len(k.heads)
-	k.heads = strconv.AppendInt(k.heads, int64(b.Origin.Source), 10)
+	k.heads = append(k.heads, k.sources[b.Origin.Source].Topic...)
 	k.heads = append(k.heads, '/')
 	k.heads = strconv.AppendInt(k.heads, int64(b.Origin.Partition), 10)
 	k.heads = append(k.heads, '/')
