@@ -1,0 +1,172 @@
+package route
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/optest"
+	"github.com/gradstream/gradstream/pipeline/batch"
+)
+
+func definition(name string) *operators.Definition { return operators.Merge(&Family).Lookup(name) }
+
+func TestFamily(t *testing.T) {
+	optest.TestFamily(t, &Family,
+		optest.Case{Operator: "filter", Name: "nulls", Config: "{where: (a ?? 0) > 0 and (b ?? true) or s == nil or i != nil and i < 7}", In: "a:float64?,b:bool?,s:string?,i:int64?\n1,true,x,2\n"},
+		optest.Case{Operator: "filter", Name: "many kinds", Config: "{where: \"s != 'a' and (i == nil or i < 5) and (ts ?? 0) > 3 and not b\"}", In: "s:string,i:int64?,ts:timestamp?,b:bool,x:sparse\nx,2,7,true,3:1\n"},
+		optest.Case{Operator: "filter", Name: "arithmetic", Config: "{where: a * 2 + 1 > b}", In: "a:float64,b:float64\n1,2\n", Allocates: "the expression makes numbers"},
+		optest.Case{Operator: "select", Name: "all types", Config: "{columns: {a: x, b: s, c: s, d: b}}", In: "s:string?,x:sparse,b:bool\nx,2:1,true\n"},
+	)
+}
+
+// Each expression is tried on one row: it keeps it, drops it, or rejects it.
+func TestExpressions(t *testing.T) {
+	const head = "id:int64,price:float64,n:int64?,none:float64?,site:string,nosite:string?,y:bool?,yes:bool,ts:timestamp,ctr.probability:float64,a.b.c:int64,user-id:string,ctr:string,x:sparse\n" +
+		"9007199254740993,1.5,3,,Ünder,,,true,2024-02-29T12:00:00Z,0.75,7,u1,c,1:1\n"
+	for _, c := range []struct{ where, want string }{
+		{"price > 1", "keep"},
+		{"price > 1.5", "drop"},
+		{"price >= 1.5 && n == 3", "keep"},
+		{"id == 9007199254740993", "keep"},
+		{"id == 9007199254740992", "drop"},
+		{"n / 2 == 1.5 and n % 2 == 1 and n ** 2 == 9", "keep"},
+		{"site startsWith 'Ü' and len(site) == 5 and upper(site) == 'ÜNDER'", "keep"},
+		{"site matches '^.nder$'", "keep"},
+		{"site in ['a', 'Ünder']", "keep"},
+		{"site not in ['a', 'Ünder']", "drop"},
+		{"ts == 1709208000000", "keep"},
+		{"ctr.probability > 0.5 and ctr == 'c'", "keep"},
+		{"$env['ctr.probability'] > 0.5", "keep"},
+		{"a.b.c == 7", "keep"},
+		{"$env[\"user-id\"] == 'u1'", "keep"},
+		{"none == nil and nosite == nil and y == nil", "keep"},
+		{"none != nil and none > 0", "drop"},
+		{"(none ?? 2) > 1 and (nosite ?? 'z') == 'z' and (y ?? true)", "keep"},
+		{"n != nil ? n > 2 : false", "keep"},
+		{"let p = price * 2; p > 2.9 and p < 3.1", "keep"},
+		{"let q = site; len(q) == 5", "keep"},
+		{"any([1, 2, 3], # == n)", "keep"},
+		{"count(1..5, # <= n) == 3", "keep"},
+		{"yes", "keep"},
+		{"not yes", "drop"},
+		{"true", "keep"},
+		{"none > 1", "rejected 0: none > 1: invalid operation: null > int"},
+		{"1 - none > 1", "rejected 0: 1 - none > 1: invalid operation: int - null"},
+		{"nosite contains 'a' or nosite matches 'a' or nosite startsWith 'a' or nosite endsWith 'a'", "drop"},
+		{"not (nosite in ['a'])", "keep"},
+		{"not y", "rejected 0: not y: "},
+		{"n % 0 == 1", "rejected 0: n % 0 == 1: runtime error: integer divide by zero"},
+		{"len(1..9000000000 + n) > 1", "rejected 0: len(1..9000000000 + n) > 1: memory budget exceeded"},
+	} {
+		config := "{where: '" + strings.ReplaceAll(c.where, "'", "''") + "'}"
+		got, err := optest.Run(definition("filter"), config, head)
+		if err != nil {
+			t.Errorf("%s: %v", c.where, err)
+			continue
+		}
+		_, rest, _ := strings.Cut(got, "\n")
+		switch c.want {
+		case "keep":
+			if !strings.HasPrefix(rest, "9007199254740993,1.5,3,,Ünder,,,true,") {
+				t.Errorf("%s: %q, want the row", c.where, rest)
+			}
+		case "drop":
+			if rest != "" {
+				t.Errorf("%s: %q, want nothing", c.where, rest)
+			}
+		default:
+			if !strings.HasPrefix(rest, c.want) {
+				t.Errorf("%s: %q, want %q", c.where, rest, c.want)
+			}
+		}
+	}
+}
+
+func TestComplaints(t *testing.T) {
+	const in = "price:float64,maybe:float64?,site:string,ctr.probability:float64,ctr.loss:float64?,y:bool?,x:sparse\n"
+	const all = "expected one of price, maybe, site, ctr.probability, ctr.loss, y"
+	for _, c := range []struct{ op, config, want string }{
+		{"filter", "{}", ":1:1: where is missing; expected a text"},
+		{"filter", "{where: pric > 0}", `:1:9: no column "pric"; did you mean "price"?`},
+		{"filter", "{where: price > 0 and sites != 'x' or foo == 1}", `:1:23: no column "sites"; did you mean "site"?` + "\n" + `:1:39: no column "foo"; ` + all},
+		{"filter", "{where: ctr.probabilty > 0}", `:1:9: no column "ctr.probabilty"; did you mean "ctr.probability"?`},
+		{"filter", "{where: ctr > 0}", `:1:9: no column "ctr"; ` + all},
+		{"filter", "{where: price.x > 0}", `:1:9: no column "price.x"; did you mean "price"?`},
+		{"filter", "where: $env['sit'] == 'a'", `:1:8: no column "sit"; did you mean "site"?`},
+		{"filter", "where: len($env) > 0", `:1:12: no column "$env"; ` + all},
+		{"filter", "where: now() > 0", `:1:8: no function "now"; expected one of abs, all,`},
+		{"filter", "where: price > 0 and date('2024-01-01') != nil", `:1:22: no function "date"; expected one of abs, all, any,`},
+		{"filter", "where: repeat(site, 100000) != ''", `:1:8: no function "repeat"; expected one of`},
+		{"filter", "where: price > 0 and uper(site) == 'A'", `:1:22: no function "uper"; did you mean "upper"?`},
+		{"filter", "where: price >", `:1:14: unexpected token EOF; expected an expression such as price > 0 and site != 'x'`},
+		{"filter", "where: price = 1", `:1:14: unexpected token Operator("=");`},
+		{"filter", "where: price > 'x'", `:1:14: invalid operation: > (mismatched types float64 and string);`},
+		{"filter", "where: site matches '['", `:1:13: error parsing regexp: missing closing ]`},
+		{"filter", "where: \"price > 'x'\"", `:1:15: invalid operation: > (mismatched types float64 and string);`},
+		{"filter", "where: >\n  price > 'x'", `:1:8: invalid operation: > (mismatched types float64 and string);`},
+		{"filter", "where: price + 1", `:1:8: the expression is float64; expected one that is true or false`},
+		{"filter", "where: site", `:1:8: the expression is string; expected one that is true or false`},
+		{"filter", "where: y", `:1:8: the expression is bool?; expected one that is true or false, for a null as well: give columns that may be null a default, as in (y ?? false)`},
+		{"filter", "where: x == 1", `:1:8: column "x" is sparse; expected bool, int64, float64, string or timestamp`},
+		{"filter", "where: ''", `:1:8: `},
+		{"select", "{}", `:1:1: columns is missing; expected a list of columns, or a mapping of new name: column`},
+		{"select", "{columns: []}", `:1:11: no column is selected; expected at least one`},
+		{"select", "{columns: [site, prise]}", `:1:18: no column "prise"; did you mean "price"?`},
+		{"select", "{columns: {p: ctr.probability, q: ctr}}", `:1:35: no column "ctr"; expected`},
+		{"select", "{columns: [site, site]}", `:1:18: columns names "site" twice; expected each once`},
+	} {
+		_, err := optest.Run(definition(c.op), c.config, in)
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s %s: %v\nwant %s", c.op, c.config, err, c.want)
+		}
+	}
+}
+
+// A batch of which nothing is dropped is passed on as it is.
+func TestFilterCopiesOnlyIfItMust(t *testing.T) {
+	tables, err := optest.Parse("x:float64?\n1\n2\n3\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := tables[0].Rows
+	for where, same := range map[string]bool{"x > 0": true, "x > 1": false} {
+		h, err := optest.Open(definition("filter"), "{where: "+where+"}", in.Schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.Node.Next = func(b *batch.Batch) error {
+			if got := b.Cols[0] == in.Cols[0]; got != same {
+				t.Errorf("%s: passed on the input's column: %v, want %v", where, got, same)
+			}
+			return nil
+		}
+		if err := h.Feed(0, in); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkFilter(b *testing.B) {
+	tables, err := optest.Parse("price:float64,site:string\n" + strings.Repeat("1.5,a\n0,b\n2,x\n", 300))
+	if err != nil {
+		b.Fatal(err)
+	}
+	in := tables[0].Rows
+	for _, where := range []string{"price > 0", "price > 0 and site != 'x'", "price * 2 > 1"} {
+		b.Run(where, func(b *testing.B) {
+			h, err := optest.Open(definition("filter"), "{where: \""+where+"\"}", in.Schema)
+			if err != nil {
+				b.Fatal(err)
+			}
+			h.Node.Next = func(*batch.Batch) error { return nil }
+			b.ReportAllocs()
+			for b.Loop() {
+				if err := h.Node.Process(0, in); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*in.N), "ns/row")
+		})
+	}
+}
