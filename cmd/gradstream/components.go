@@ -23,7 +23,7 @@ var formats = run.Formats{
 		return codec.NewDecoder(format, s, codec.Options{})
 	},
 	NewEncoder: func(format string, s *batch.Schema) (connectors.Encoder, error) {
-		return codec.NewEncoder(format, s, codec.Options{})
+		return codec.NewEncoder(format, s, codec.Options{Sparse: true}) // the schema holds a sparse column only if a sink names it
 	},
 	PartitionForKey: kafka.PartitionForKey,
 }

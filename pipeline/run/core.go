@@ -21,8 +21,11 @@ type Formats struct {
 	PartitionForKey func(key []byte, n int) int32
 }
 
-// maxBatchRows is how many rows are processed at once. It never changes a result.
-const maxBatchRows = 1024
+// How much is processed at once. It never changes a result.
+const (
+	maxBatchRows  = 1024
+	maxBatchBytes = 8 << 20 // of input; columns address their bytes with 31 bits
+)
 
 // core is the deterministic heart of a task: records in, outputs out. It has no
 // clock, no goroutine and no I/O; what it does is a function of its state and of
@@ -195,8 +198,9 @@ func (c *core) feed(source int, partition int32, records []connectors.Record) er
 	for i := 0; i < len(records); {
 		b.Reset()
 		in.recOf = in.recOf[:0]
-		for ; i < len(records) && b.N < c.rows; i++ {
+		for bytes := 0; i < len(records) && b.N < c.rows && bytes < maxBatchBytes; i++ {
 			r := &records[i]
+			bytes += len(r.Value)
 			n, err := in.dec.Decode(r.Value, b)
 			if err != nil {
 				c.errs.add(in, partition, r, c.seq, 0, "", err)
