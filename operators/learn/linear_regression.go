@@ -15,7 +15,7 @@ var _ = Family.Add(operators.Define(operators.Spec[linearRegressionConfig]{
 	Name:    "linear_regression",
 	Summary: "Predicts a number from a linear score.",
 	Doc: "The score is the sum over the features of weight times value, and the intercept. With label_scale: standard the model learns the label's distance " +
-		"from its mean in standard deviations (Welford, over all labels so far), so that one rate suits any unit: the prediction is mean + deviation · score. With none the prediction is the score.\n\n" +
+		"from its mean in standard deviations (Welford, over all labels so far), so that one rate suits any unit: the prediction is mean + deviation · score. A label further than 10 deviations from the mean counts as one at 10, after the first 10 labels. With none the prediction is the score.\n\n" +
 		"Row by row: predict; if the label is known, take the loss of that prediction, let the label's scale learn the label, then take one step on the derivative of the loss. " +
 		"A row whose label is null is predicted and not learnt. A row that would make a score, a prediction or a weight infinite is rejected; the model is then as it was.\n\n" +
 		"Losses, with r = prediction - label: squared r²; absolute |r|; huber r²/2 where |r| ≤ delta, else delta·(|r| - delta/2); quantile -tau·r below the label, (1-tau)·r above it.\n\n" +
