@@ -128,6 +128,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/api/metrics", s.serveMetrics)
 	mux.HandleFunc("/api/history", s.serveHistory)
 	mux.HandleFunc("/api/version", s.serveVersion)
+	mux.HandleFunc("/debug/pprof/", profiles)
 	mux.HandleFunc("/", s.page)
 	return guard(mux)
 }
