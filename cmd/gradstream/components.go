@@ -9,13 +9,14 @@ import (
 	evaluation "github.com/gradstream/gradstream/operators/evaluate"
 	"github.com/gradstream/gradstream/operators/feature"
 	"github.com/gradstream/gradstream/operators/learn"
+	"github.com/gradstream/gradstream/operators/route"
 	"github.com/gradstream/gradstream/pipeline"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/run"
 )
 
 // registry holds every operator of this binary.
-var registry = operators.Merge(&feature.Family, &learn.Family, &evaluation.Family, &drift.Family)
+var registry = operators.Merge(&feature.Family, &learn.Family, &evaluation.Family, &drift.Family, &route.Family)
 
 // formats holds every codec of this binary.
 var formats = run.Formats{

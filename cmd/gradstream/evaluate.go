@@ -7,6 +7,7 @@ import (
 	"maps"
 	"math"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -133,6 +134,11 @@ func (e *evaluate) open(inputs, outputs []string, errorsPath string) error {
 // createOutput opens the file that stands in for a sink. A sink of several nodes
 // publishes rows of several shapes, which only JSON lines can hold.
 func createOutput(path string, s *pipeline.Sink) (run.RowWriter, error) {
+	for _, in := range s.Inputs[1:] {
+		if !slices.Equal(in.Output.Fields, s.Inputs[0].Output.Fields) && !strings.Contains(filepath.Base(path), ".jsonl") {
+			return nil, wrongInput("--output %s=%s: the sink publishes rows of several shapes (%s); give it a .jsonl file", s.Name, path, strings.Join(s.From, ", "))
+		}
+	}
 	w, err := file.Create(path, file.Options{Schema: s.Inputs[0].Output})
 	if err != nil {
 		return nil, inputError{err}

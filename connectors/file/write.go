@@ -6,8 +6,10 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/klauspost/compress/zstd"
@@ -60,6 +62,9 @@ type Writer struct {
 	out     *packed
 	encoder connectors.Encoder // csv and jsonl
 	buf     []byte
+	options Options
+	format  string
+	others  map[*batch.Schema]connectors.Encoder // jsonl: of rows with other columns
 
 	arrow   *codec.ArrowWriter
 	pending *batch.Batch // rows of the Arrow batch being filled
@@ -80,7 +85,7 @@ func Create(path string, o Options) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Writer{out: out}
+	w := &Writer{out: out, options: o, format: format}
 	switch format {
 	case "arrow":
 		w.pending = batch.New(o.Schema)
@@ -99,15 +104,41 @@ func Create(path string, o Options) (*Writer, error) {
 	return w, nil
 }
 
-// Write writes rows [lo, hi) of b, whose columns match the file's schema one by
-// one.
+// encoderOf returns the encoder for rows of the columns. Only JSON lines can hold
+// others than the file's own.
+func (w *Writer) encoderOf(s *batch.Schema) (connectors.Encoder, error) {
+	if s == w.options.Schema || slices.Equal(s.Fields, w.options.Schema.Fields) {
+		return w.encoder, nil
+	}
+	if enc := w.others[s]; enc != nil {
+		return enc, nil
+	}
+	if w.format == "csv" || w.format == "arrow" {
+		return nil, fmt.Errorf("%s: rows of other columns than the file's; write JSON lines (.jsonl)", w.out.file.Name())
+	}
+	enc, err := codec.NewEncoder("json", s, w.options.Codec)
+	if err != nil {
+		return nil, err
+	}
+	if w.others == nil {
+		w.others = map[*batch.Schema]connectors.Encoder{}
+	}
+	w.others[s] = enc
+	return enc, nil
+}
+
+// Write writes rows [lo, hi) of b. Its columns are the file's; in JSON lines they
+// may be others, where b's schema is one of few.
 func (w *Writer) Write(b *batch.Batch, lo, hi int) error {
+	encoder, err := w.encoderOf(b.Schema)
+	if err != nil {
+		return err
+	}
 	if w.arrow == nil {
 		if lo >= hi {
 			return nil
 		}
-		var err error
-		if w.buf, err = w.encoder.Encode(w.buf[:0], b, lo, hi); err != nil {
+		if w.buf, err = encoder.Encode(w.buf[:0], b, lo, hi); err != nil {
 			return err
 		}
 		w.buf = append(w.buf, '\n')

@@ -45,7 +45,7 @@ var _ = Family.Add(operators.Define(operators.Spec[evaluateConfig]{
 		In:     "eta.prediction:float64,minutes:float64\n3,4\n5,5\n9,7\n",
 		Out:    "node,task,rows,mae,rmse,r2\nnode,0,3,1,1.2909944487358056,-0.07142857142857117\n",
 	}, {
-		Title:  "Classes, and a metric of the latest rows",
+		Title:  "Classes",
 		Config: "evaluate: {prediction: kind, label: truth, metrics: [accuracy, kappa], every: 4}",
 		In:     "kind.class:string?,truth:string?\n,cat\ncat,cat\ncat,dog\ndog,dog\n",
 		Out:    "node,task,rows,accuracy,kappa\nnode,0,4,0.6666666666666666,0.39999999999999997\n",
