@@ -1,0 +1,151 @@
+package main
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/twmb/franz-go/pkg/kgo"
+)
+
+// TestEmbedded runs a part of the flights on the broker inside the program: once
+// in peace, and once killed in mid-stream.
+func TestEmbedded(t *testing.T) {
+	const rows = 20000
+	head := filepath.Join(t.TempDir(), "head.csv")
+	headOfFlights(t, head, rows)
+	set := []string{"sources.flights.partitions=1", "commit.interval=10ms", "commit.rows=100", "checkpoint.local=200ms"}
+	prepare := func(name string) *flights {
+		f := newFlights(t, name, name+".in", "embedded", set...)
+		// No process runs: produce starts the broker and leaves the topic on the disk.
+		if out := f.do("produce", "--source", "flights", "--input", head); !strings.HasPrefix(out, "20000 events sent to "+name+".in in ") {
+			t.Fatalf("produce: %s", out)
+		}
+		return f
+	}
+	address := func(p *process) string {
+		return p.waitLog(`embedded broker: .* address=(\S+)`)[1]
+	}
+
+	calm := prepare("calm")
+	p := calm.run()
+	calm.addr = address(p)
+	calm.waitCommitted(calm.admin(), p, rows)
+	calm.addr = "embedded"
+	report := calm.do("evaluate", "--input", "flights="+head, "--json")
+	sameMetrics(t, p, report, rows)
+	if out := calm.do("topics", "--dry-run"); !strings.Contains(out, "exists   internal  calm.journal: partitions 1") {
+		t.Errorf("topics beside a running pipeline:\n%s", out)
+	}
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+	p = calm.run()
+	if m := p.waitLog(`task restored.* replayed=(\d+)`); m[1] != "0" {
+		t.Errorf("a restart after SIGTERM replays %s steps", m[1])
+	}
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+
+	f := prepare("killed")
+	for range 3 {
+		p = f.run()
+		f.addr = address(p)
+		adm := f.admin()
+		p.waitLog(`task restored`)
+		f.waitCommitted(adm, p, f.committed(adm)+2500)
+		p.kill()
+		f.addr = "embedded"
+	}
+	p = f.run()
+	m := p.waitLog(`task restored.* checkpoint=(\d+) last_step=(\d+) replayed=(\d+)`)
+	t.Logf("after three kills: C=%s, L=%s, %s steps replayed", m[1], m[2], m[3])
+	f.addr = address(p)
+	f.waitCommitted(f.admin(), p, rows)
+	got := &ids{seen: make([]uint8, rows)}
+	consumeCommitted(t, f.addr, "killed.predictions", rows, got.line)
+	got.check(t)
+	if code := p.stop(); code != 0 {
+		t.Fatalf("exit code %d after SIGTERM", code)
+	}
+	if diff := cmp.Diff(calm.digests(0), f.digests(0)); diff != "" {
+		t.Errorf("the state differs from the undisturbed run (-want +got):\n%s", diff)
+	}
+}
+
+// consumeCommitted reads n committed records of a topic, and whatever more comes
+// within a moment.
+func consumeCommitted(t *testing.T, addr, topic string, n int, line func(text []byte)) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topic),
+		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	wait := time.Minute
+	for got := 0; ; {
+		ctx, cancel := context.WithTimeout(t.Context(), wait)
+		fetches := cl.PollFetches(ctx)
+		cancel()
+		if ctx.Err() != nil && fetches.Empty() {
+			return
+		}
+		fetches.EachRecord(func(r *kgo.Record) {
+			line(r.Value)
+			got++
+		})
+		if got >= n {
+			wait = 300 * time.Millisecond
+		}
+	}
+}
+
+// TestNoBroker checks what a user sees when nothing listens.
+func TestNoBroker(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	addr := ln.Addr().String()
+	ln.Close()
+	f := newFlights(t, "alone", "alone", addr)
+	p := f.run()
+	p.waitLog(`level=WARN msg="no Kafka broker answers yet; trying on" brokers=` + addr + ` err=.*connection refused`)
+	if code := p.stop(); code != exitFailed {
+		t.Errorf("exit code %d after SIGTERM without a broker, expected %d", code, exitFailed)
+	}
+	last := tail(p.log.String(), 1)
+	if !strings.HasPrefix(last, "gradstream: pipeline alone: no Kafka broker answers at "+addr) {
+		t.Errorf("last words: %s", last)
+	}
+	if n := strings.Count(p.log.String(), "trying on"); n > 3 {
+		t.Errorf("%d complaints in a moment:\n%s", n, p.log.String())
+	}
+}
+
+// TestPortTaken checks that a busy port is an error only if it was asked for.
+func TestPortTaken(t *testing.T) {
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer ln.Close()
+	f := newFlights(t, "port", "port", "embedded")
+	p := launch(t, f.env(), "run", flightsFile, "--listen", ln.Addr().String())
+	if code := p.wait(); code != exitFailed {
+		t.Errorf("exit code %d, expected %d", code, exitFailed)
+	}
+	if !strings.Contains(p.log.String(), "address already in use") {
+		t.Errorf("the log: %s", p.log.String())
+	}
+	if _, err := os.Stat(filepath.Join(f.dir, "flights")); !os.IsNotExist(err) {
+		t.Errorf("state was opened before the port: %v", err)
+	}
+}
