@@ -135,7 +135,7 @@ func (e *evaluate) open(inputs, outputs []string, errorsPath string) error {
 // publishes rows of several shapes, which only JSON lines can hold.
 func createOutput(path string, s *pipeline.Sink) (run.RowWriter, error) {
 	for _, in := range s.Inputs[1:] {
-		if !slices.Equal(in.Output.Fields, s.Inputs[0].Output.Fields) && !strings.Contains(filepath.Base(path), ".jsonl") {
+		if !slices.Equal(in.Output.Fields, s.Inputs[0].Output.Fields) && !strings.Contains(strings.ToLower(filepath.Base(path)), "json") {
 			return nil, wrongInput("--output %s=%s: the sink publishes rows of several shapes (%s); give it a .jsonl file", s.Name, path, strings.Join(s.From, ", "))
 		}
 	}
