@@ -273,7 +273,12 @@ func (c *core) rejectRow(b *batch.Batch, row, rank int, node string, why error) 
 // end closes the step and gathers its outputs into out: sinks by name, within a
 // sink by the input row that caused the output, then the rejected records.
 func (c *core) end(step uint64, out *outputs) error {
-	out.reset()
+	records, bytes, headers := len(c.errs.refs), 0, 0
+	for _, s := range c.sinks {
+		r, b, h := s.size()
+		records, bytes, headers = records+r, bytes+b, headers+h
+	}
+	out.begin(c.task, step, records, bytes, headers)
 	for _, s := range c.sinks {
 		if err := s.flush(out); err != nil {
 			return fmt.Errorf("sink %s: %w", s.def.Name, err)
@@ -282,6 +287,6 @@ func (c *core) end(step uint64, out *outputs) error {
 	c.engine.V.Rejected += int64(len(c.errs.refs))
 	c.errs.flush(out)
 	c.engine.V.Outputs += int64(len(out.list))
-	out.seal(c.task, step)
+	out.seal()
 	return nil
 }

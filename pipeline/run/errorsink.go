@@ -57,11 +57,9 @@ func (e *errorSink) flush(out *outputs) {
 	})
 	for i := range e.refs {
 		r := &e.refs[i]
-		at := len(out.headers)
-		out.headers = append(out.headers, r.record.Headers...)
-		out.headers = append(out.headers, errorHeaders(e.c.p.Name, r)...)
+		headers := append(slices.Clone(r.record.Headers), errorHeaders(e.c.p.Name, r)...)
 		topic := r.in.src.Errors
-		out.addBorrowed(topic, r.partition%e.partitions(topic), &r.record, at, len(out.headers))
+		out.add(topic, r.partition%e.partitions(topic), r.record.Time, r.record.Key, r.record.Value, headers)
 	}
 	clear(e.refs)
 	e.refs = e.refs[:0]

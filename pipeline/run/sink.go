@@ -37,10 +37,10 @@ type outputRef struct {
 	seq       int32 // of the input row that caused it
 	rank      int32 // among outputs caused by one row: port of the sink, or depth of the node
 	partition int32
-	key, val  int // where key and value end in the slab; each starts where the one before ends
-	start     int
+	start     int // where the key starts in the slab
+	key, val  int // where key and value end; the value starts where the key ends
+	headers   int // first of fullHeaders
 	hasKey    bool
-	headers   int // first of headerCount
 }
 
 func newSink(c *core, def *pipeline.Sink, partitions func(topic string) int32) (*sink, error) {
@@ -128,32 +128,40 @@ func (k *sink) addHeaders(b *batch.Batch, row, version int) {
 
 const fullHeaders = 2
 
+// size returns how many records, bytes and further headers flush will list, as
+// far as is known.
+func (k *sink) size() (records, bytes, headers int) {
+	return len(k.refs), len(k.slab) + len(k.heads), len(k.headers)
+}
+
 // flush moves what was gathered to the step's outputs, ordered by the input row
 // that caused it, and forgets it.
 func (k *sink) flush(out *outputs) error {
 	if len(k.ports) > 1 {
 		slices.SortStableFunc(k.refs, byCause)
 	}
+	// Copies: the sink gathers the next step while this one is sent.
 	base := len(out.slab)
 	out.slab = append(out.slab, k.slab...)
-	headers := len(out.headers)
-	for _, h := range k.headers {
-		if h.Value != nil { // a copy: the sink gathers the next step while this one is sent
+	body := out.slab[base:]
+	for i := range k.headers {
+		if h := &k.headers[i]; h.Value != nil {
 			lo := len(out.slab)
 			out.slab = append(out.slab, h.Value...)
 			h.Value = out.slab[lo:len(out.slab):len(out.slab)]
 		}
-		out.headers = append(out.headers, h)
 	}
-	for _, r := range k.refs {
-		s := span{key: base + r.start, keyEnd: base + r.key, val: base + r.key, valEnd: base + r.val}
-		if !r.hasKey {
-			s.keyEnd = s.key - 1
+	for i := range k.refs {
+		r := &k.refs[i]
+		var key []byte
+		if r.hasKey {
+			key = body[r.start:r.key:r.key]
 		}
+		var full []connectors.Header
 		if k.def.Headers == "full" {
-			s.extra, s.extraEnd = headers+r.headers, headers+r.headers+fullHeaders
+			full = k.headers[r.headers : r.headers+fullHeaders]
 		}
-		out.add(k.def.Topic, r.partition, k.time, s)
+		out.add(k.def.Topic, r.partition, k.time, key, body[r.key:r.val:r.val], full)
 	}
 	k.refs, k.slab, k.headers, k.heads = k.refs[:0], k.slab[:0], k.headers[:0], k.heads[:0]
 	for _, p := range k.ports {
@@ -166,7 +174,7 @@ func (k *sink) flush(out *outputs) error {
 			if out.slab, err = p.enc.Encode(out.slab, rows, 0, rows.N); err != nil {
 				return err
 			}
-			out.add(k.def.Topic, int32(partition), k.time, span{key: at, keyEnd: at - 1, val: at, valEnd: len(out.slab)})
+			out.add(k.def.Topic, int32(partition), k.time, nil, out.slab[at:len(out.slab):len(out.slab)], nil)
 			rows.Reset()
 		}
 	}
