@@ -20,8 +20,8 @@ func TestEmbedded(t *testing.T) {
 	head := filepath.Join(t.TempDir(), "head.csv")
 	headOfFlights(t, head, rows)
 	set := []string{"sources.flights.partitions=1", "commit.interval=10ms", "commit.rows=100", "checkpoint.local=200ms"}
-	prepare := func(name string) *flights {
-		f := newFlights(t, name, name+".in", "embedded", set...)
+	prepare := func(name string) *trial {
+		f := newTrial(t, name, name+".in", "embedded", set...)
 		// No process runs: produce starts the broker and leaves the topic on the disk.
 		if out := f.do("produce", "--source", "flights", "--input", head); !strings.HasPrefix(out, "20000 events sent to "+name+".in in ") {
 			t.Fatalf("produce: %s", out)
@@ -115,7 +115,7 @@ func TestNoBroker(t *testing.T) {
 	}
 	addr := ln.Addr().String()
 	ln.Close()
-	f := newFlights(t, "alone", "alone", addr)
+	f := newTrial(t, "alone", "alone", addr)
 	p := f.run()
 	p.waitLog(`level=WARN msg="no Kafka broker answers yet; trying on" brokers=` + addr + ` err=.*connection refused`)
 	if code := p.stop(); code != exitFailed {
@@ -137,7 +137,7 @@ func TestPortTaken(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer ln.Close()
-	f := newFlights(t, "port", "port", "embedded")
+	f := newTrial(t, "port", "port", "embedded")
 	p := launch(t, f.env(), "run", flightsFile, "--listen", ln.Addr().String())
 	if code := p.wait(); code != exitFailed {
 		t.Errorf("exit code %d, expected %d", code, exitFailed)

@@ -41,8 +41,8 @@ func TestKafka(t *testing.T) {
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, addr) })
 }
 
-// flights is one pipeline over the flights, under names of its own.
-type flights struct {
+// trial is one pipeline over the flights, under names of its own.
+type trial struct {
 	t    *testing.T
 	name string
 	addr string
@@ -50,8 +50,8 @@ type flights struct {
 	args []string // after FILE
 }
 
-func newFlights(t *testing.T, name, topic, addr string, set ...string) *flights {
-	f := &flights{t: t, name: name, addr: addr, dir: t.TempDir()}
+func newTrial(t *testing.T, name, topic, addr string, set ...string) *trial {
+	f := &trial{t: t, name: name, addr: addr, dir: t.TempDir()}
 	for _, s := range append([]string{"pipeline=" + name, "sources.flights.topic=" + topic,
 		"sinks.predictions.topic=" + name + ".predictions", "sinks.metrics.topic=" + name + ".metrics"}, set...) {
 		f.args = append(f.args, "--set", s)
@@ -59,25 +59,25 @@ func newFlights(t *testing.T, name, topic, addr string, set ...string) *flights 
 	return f
 }
 
-func (f *flights) env() []string {
+func (f *trial) env() []string {
 	return []string{"KAFKA_BROKERS=" + f.addr, "STATE_DIR=" + f.dir}
 }
 
 // do runs a command on the pipeline file.
-func (f *flights) do(command string, more ...string) string {
+func (f *trial) do(command string, more ...string) string {
 	f.t.Helper()
 	args := append(strings.Fields(command), flightsFile)
 	return output(f.t, f.env(), append(append(args, f.args...), more...)...)
 }
 
 // run starts the pipeline.
-func (f *flights) run(more ...string) *process {
+func (f *trial) run(more ...string) *process {
 	f.t.Helper()
 	return launch(f.t, f.env(), append(append([]string{"run", flightsFile, "--listen", "127.0.0.1:0"}, f.args...), more...)...)
 }
 
 // admin connects to the brokers.
-func (f *flights) admin() *kadm.Client {
+func (f *trial) admin() *kadm.Client {
 	f.t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(f.addr))
 	if err != nil {
@@ -88,7 +88,7 @@ func (f *flights) admin() *kadm.Client {
 }
 
 // committed returns how many events the group has committed.
-func (f *flights) committed(adm *kadm.Client) (sum int64) {
+func (f *trial) committed(adm *kadm.Client) (sum int64) {
 	f.t.Helper()
 	offsets, err := adm.FetchOffsets(f.t.Context(), f.name)
 	if err != nil {
@@ -99,7 +99,7 @@ func (f *flights) committed(adm *kadm.Client) (sum int64) {
 }
 
 // waitCommitted waits until the group has committed at least n events.
-func (f *flights) waitCommitted(adm *kadm.Client, p *process, n int64) {
+func (f *trial) waitCommitted(adm *kadm.Client, p *process, n int64) {
 	f.t.Helper()
 	for deadline := time.Now().Add(2 * time.Minute); f.committed(adm) < n; time.Sleep(10 * time.Millisecond) {
 		select {
@@ -115,7 +115,7 @@ func (f *flights) waitCommitted(adm *kadm.Client, p *process, n int64) {
 
 // digests returns a hash of the stored state of every node but the engine's own,
 // of one task.
-func (f *flights) digests(task int) map[string]uint64 {
+func (f *trial) digests(task int) map[string]uint64 {
 	f.t.Helper()
 	s, err := pebblestore.Open(filepath.Join(f.dir, f.name, "state"), pebblestore.Options{Pipeline: f.name, ReadOnly: true})
 	if err != nil {
@@ -213,7 +213,7 @@ func (c *ids) check(t *testing.T) {
 }
 
 func testFourPartitions(t *testing.T, k *realkafka.Cluster) {
-	f := newFlights(t, "flights", "flights", k.Addrs()[0])
+	f := newTrial(t, "flights", "flights", k.Addrs()[0])
 	if out := f.do("topics", "--dry-run"); !strings.Contains(out, "missing  source    flights: partitions 4") {
 		t.Fatalf("topics --dry-run:\n%s", out)
 	}
@@ -256,7 +256,7 @@ func testFourPartitions(t *testing.T, k *realkafka.Cluster) {
 // testCrashes kills a pipeline five times in mid-stream and compares it with one
 // that nobody disturbed.
 func testCrashes(t *testing.T, k *realkafka.Cluster) {
-	calm := newFlights(t, "calm", "flights.one", k.Addrs()[0])
+	calm := newTrial(t, "calm", "flights.one", k.Addrs()[0])
 	calm.do("topics", "--set", "sources.flights.partitions=1")
 	calm.do("produce", "--source", "flights", "--input", flightsInput)
 	adm := calm.admin()
@@ -271,7 +271,7 @@ func testCrashes(t *testing.T, k *realkafka.Cluster) {
 
 	const seed = 20130101
 	dice := rand.New(rand.NewPCG(seed, 0))
-	f := newFlights(t, "killed", "flights.one", k.Addrs()[0], "checkpoint.local=1s", "commit.interval=10ms", "commit.rows=600")
+	f := newTrial(t, "killed", "flights.one", k.Addrs()[0], "checkpoint.local=1s", "commit.interval=10ms", "commit.rows=600")
 	kills, tries := 0, 0
 	restored := func(p *process) (c, l, n int) {
 		m := p.waitLog(`task restored.* checkpoint=(\d+) last_step=(\d+) replayed=(\d+)`)
@@ -425,7 +425,7 @@ func liveMetrics(t *testing.T, url string) map[string]map[string]any {
 // testRefusals checks what run says about brokers, topics and state that do not
 // fit.
 func testRefusals(t *testing.T, addr string) {
-	fails := func(t *testing.T, f *flights, want ...string) {
+	fails := func(t *testing.T, f *trial, want ...string) {
 		t.Helper()
 		p := f.run()
 		if code := p.wait(); code != exitFailed {
@@ -438,12 +438,12 @@ func testRefusals(t *testing.T, addr string) {
 		}
 	}
 	t.Run("unknown topic", func(t *testing.T) {
-		f := newFlights(t, "unknown", "no.such.topic", addr)
+		f := newTrial(t, "unknown", "no.such.topic", addr)
 		fails(t, f, `source topic "no.such.topic" does not exist`, "gradstream topics")
 	})
 
 	// A short stream, stopped in good order.
-	short := newFlights(t, "short", "flights.short", addr, "sources.flights.partitions=1")
+	short := newTrial(t, "short", "flights.short", addr, "sources.flights.partitions=1")
 	short.do("topics")
 	head := filepath.Join(t.TempDir(), "head.csv")
 	headOfFlights(t, head, 3000)
