@@ -81,7 +81,8 @@ type Partition interface {
 	// Stage copies what changed in the bound handles. The returned function makes
 	// that copy and the manifest durable in one atomic write; it may run on
 	// another goroutine while the handles change on. If it fails, what it held is
-	// part of the next stage. At most one stage may be outstanding.
+	// part of the next stage, not of a second call ([ErrStageDone]). At most one
+	// stage may be outstanding. State of handles that are not bound stays as it is.
 	Stage(m Manifest) (commit func(ctx context.Context) error, err error)
 	// Close releases the partition; what was not committed is lost.
 	Close() error
