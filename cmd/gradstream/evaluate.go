@@ -38,7 +38,7 @@ func (a *app) evaluateCommand() *cobra.Command {
 		Long: `evaluate runs the operators of a pipeline over files, prequentially: every row
 is predicted, scored and then learnt from. It opens no broker and keeps no state.
 Files may be ` + file.Formats + `.`,
-		Args: cobra.ExactArgs(1),
+		Args: argFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := a.load(args[0])
 			if err != nil {
@@ -93,7 +93,7 @@ func (e *evaluate) open(inputs, outputs []string, errorsPath string) error {
 	for name, path := range paths {
 		i := e.p.Source(name)
 		if i < 0 {
-			return wrongInput("--input %s=%s: the pipeline has no source %q; it has: %s", name, path, name, strings.Join(sourceNames(e.p), ", "))
+			return noSource("--input "+name+"="+path, e.p, name)
 		}
 		s := e.p.Sources[i]
 		r, err := file.Open(path, file.Options{Schema: s.Schema, Time: s.Time})

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -24,7 +25,7 @@ func (a *app) validateCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "validate FILE...",
 		Short: "Check pipeline files; every error is one line with its position",
-		Args:  cobra.MinimumNArgs(1),
+		Args:  argFiles,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			var all spec.Errors
 			var good []*pipeline.Pipeline
@@ -44,7 +45,7 @@ func (a *app) validateCommand() *cobra.Command {
 						return err
 					}
 				}
-				fmt.Fprintf(a.out, "%s: ok: pipeline %s, %d sources, %d operators, %d sinks\n", p.File, p.Name, len(p.Sources), len(p.Nodes), len(p.Sinks))
+				fmt.Fprintf(a.out, "%s: ok: pipeline %s, %s, %s, %s\n", p.File, p.Name, count(len(p.Sources), "source"), count(len(p.Nodes), "operator"), count(len(p.Sinks), "sink"))
 			}
 			return nil
 		},
@@ -83,16 +84,16 @@ func (a *app) graphCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "graph FILE",
 		Short: "Print the operator graph with the columns of every edge",
-		Args:  cobra.ExactArgs(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		Args:  argFile,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if !slices.Contains([]string{"text", "mermaid", "dot"}, format) {
+				return usage(cmd, "--format %s: expected text, mermaid or dot", format)
+			}
 			p, err := a.load(args[0])
 			if err != nil {
 				return err
 			}
-			if err := pipeline.WriteGraph(a.out, p, format); err != nil {
-				return inputError{err}
-			}
-			return nil
+			return pipeline.WriteGraph(a.out, p, format)
 		},
 	}
 	c.Flags().StringVar(&format, "format", "text", "text, mermaid or dot")
@@ -104,15 +105,15 @@ func (a *app) operatorsCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "operators [NAME]",
 		Short: "List the operators, or print the page of one",
-		Args:  cobra.MaximumNArgs(1),
+		Args:  argsUpTo(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
 				return pipeline.WriteOperators(a.out, registry)
 			}
 			def := registry.Lookup(args[0])
 			if def == nil {
-				if near := spec.Nearest(args[0], registry.Names()); near != "" {
-					return wrongInput("no operator %q; did you mean %q?", args[0], near)
+				if near := meant(args[0], registry.Names()); near != "" {
+					return wrongInput("no operator %q%s", args[0], near)
 				}
 				return wrongInput("no operator %q; gradstream operators lists them", args[0])
 			}
@@ -125,7 +126,7 @@ func (a *app) schemaCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "schema",
 		Short: "Print the JSON Schema of pipeline files, for editors",
-		Args:  cobra.NoArgs,
+		Args:  argsUpTo(0),
 		RunE: func(*cobra.Command, []string) error {
 			text, err := json.MarshalIndent(pipeline.Schema(registry), "", "  ")
 			if err != nil {
@@ -170,7 +171,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use:   "version",
 		Short: "Print version, commit and Go version",
-		Args:  cobra.NoArgs,
+		Args:  argsUpTo(0),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := fmt.Fprintf(a.out, "gradstream %s, commit %s, %s %s/%s\n", version, commit(), runtime.Version(), runtime.GOOS, runtime.GOARCH)
 			return err

@@ -74,11 +74,11 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 	}
 }
 
-// isUsage recognises the errors of the command-line parser, which have no type.
+// isUsage recognises the errors of the commands that the parser adds itself,
+// which have no type.
 func isUsage(err error) bool {
 	text := err.Error()
-	for _, p := range []string{"unknown command", "unknown flag", "unknown shorthand", "flag needs an argument",
-		"invalid argument", "accepts ", "requires at least", "required flag"} {
+	for _, p := range []string{"unknown command", "accepts ", "requires at least"} {
 		if strings.HasPrefix(text, p) {
 			return true
 		}
@@ -95,12 +95,16 @@ come from Kafka topics, operators turn them into features, predict, learn from
 the label and watch for drift, and results go back to topics, exactly once.
 
 Start with:  gradstream demo`,
+		Args: argsUpTo(0),
+		RunE: func(c *cobra.Command, _ []string) error { return c.Help() },
+
 		SilenceErrors: true,
 		SilenceUsage:  true,
 		PersistentPreRunE: func(*cobra.Command, []string) error {
 			return a.openLog()
 		},
 	}
+	root.SetFlagErrorFunc(flagError)
 	f := root.PersistentFlags()
 	f.StringVar(&a.logFormat, "log-format", "text", "format of the log on stderr: text or json")
 	f.StringVar(&a.logLevel, "log-level", "info", "least level that is logged: debug, info, warn or error")

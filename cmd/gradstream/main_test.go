@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -41,9 +42,10 @@ func TestScripts(t *testing.T) {
 			return nil
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code":    scriptCode,
-			"bytes":   scriptBytes,
-			"replace": scriptReplace,
+			"code":     scriptCode,
+			"bytes":    scriptBytes,
+			"replace":  scriptReplace,
+			"truncate": scriptTruncate,
 		},
 	})
 }
@@ -113,6 +115,18 @@ func scriptReplace(ts *testscript.TestScript, neg bool, args []string) {
 		name += ".txt"
 	}
 	ts.Check(os.WriteFile(ts.MkAbs(name), []byte(text), 0o644))
+}
+
+// scriptTruncate copies the start of a file: truncate FILE BYTES FROM.
+func scriptTruncate(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: truncate FILE BYTES FROM")
+	}
+	n, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	b, err := os.ReadFile(args[2])
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), b[:n], 0o644))
 }
 
 // command is the program with these arguments, to be started.

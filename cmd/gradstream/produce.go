@@ -22,15 +22,18 @@ func (a *app) produceCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "produce FILE --source NAME --input PATH",
 		Short: "Play a file into a source's topic, in the source's format",
-		Args:  cobra.ExactArgs(1),
+		Args:  argFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if source == "" || input == "" {
+				return usage(cmd, "--source NAME and --input PATH are needed")
+			}
 			p, err := a.load(args[0])
 			if err != nil {
 				return err
 			}
 			i := p.Source(source)
 			if i < 0 {
-				return wrongInput("--source %q: the pipeline has no such source", source)
+				return noSource("--source "+source, p, source)
 			}
 			s := p.Sources[i]
 			r, err := file.Open(input, file.Options{Schema: s.Schema, Time: s.Time})
@@ -45,8 +48,6 @@ func (a *app) produceCommand() *cobra.Command {
 	f.StringVar(&source, "source", "", "source whose topic is written to")
 	f.StringVar(&input, "input", "", "file to play")
 	f.Float64Var(&rate, "rate", 0, "events a second; 0 = as fast as it goes")
-	_ = c.MarkFlagRequired("source")
-	_ = c.MarkFlagRequired("input")
 	a.addSet(c)
 	return c
 }
@@ -73,7 +74,7 @@ func (a *app) produce(ctx context.Context, p *pipeline.Pipeline, s *pipeline.Sou
 		err = e
 	}
 	seconds := time.Since(start).Seconds()
-	fmt.Fprintf(a.out, "%d events sent to %s in %.2f s (%.0f events/s), %d rows not sent\n", pl.sent, s.Topic, seconds, float64(pl.sent)/seconds, pl.rejected)
+	fmt.Fprintf(a.out, "%d events sent to %s in %.2f s (%.0f events/s), %s not sent\n", pl.sent, s.Topic, seconds, float64(pl.sent)/seconds, count(int(pl.rejected), "row"))
 	return err
 }
 

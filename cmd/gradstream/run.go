@@ -30,7 +30,7 @@ func (a *app) runCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "run FILE...",
 		Short: "Run pipelines until SIGTERM, then drain, checkpoint and leave the group",
-		Args:  cobra.MinimumNArgs(1),
+		Args:  argFiles,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			var all []*pipeline.Pipeline
 			names := map[string]string{}
@@ -64,9 +64,15 @@ func (a *app) listen(addr string, explicit bool) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
 	}
+	if _, _, err := net.SplitHostPort(addr); err != nil {
+		return nil, wrongInput("--listen %s: expected HOST:PORT", addr)
+	}
 	ln, err := net.Listen("tcp", addr)
-	if err == nil || explicit {
-		return ln, err
+	if err == nil {
+		return ln, nil
+	}
+	if explicit {
+		return nil, fmt.Errorf("--listen %s: %w", addr, err)
 	}
 	for port := 8081; port < 8181; port++ {
 		if ln, e := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); e == nil {

@@ -36,7 +36,7 @@ func (a *app) stateCommand() *cobra.Command {
 		Long: `state reads the local checkpoints of a pipeline: those of a pipeline file, or
 those in a folder given with --dir. The pipeline must not be running, as a running
 one has its folder locked.`,
-		Args: cobra.NoArgs,
+		Args: argsUpTo(0),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	c.AddCommand(a.stateList(), a.stateShow(), a.stateExport())
@@ -49,7 +49,7 @@ func (a *app) stateSub(use, short string, run func(s *pebblestore.Store, f *stat
 	c := &cobra.Command{
 		Use:   use + " [FILE]",
 		Short: short,
-		Args:  cobra.MaximumNArgs(1),
+		Args:  argsUpTo(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			s, err := a.openState(f.dir, args)
 			if err != nil {
@@ -69,7 +69,7 @@ func (a *app) stateList() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		fmt.Fprintf(a.out, "pipeline %s: %s with a checkpoint\n", s.Pipeline(), plural(len(tasks), "task"))
+		fmt.Fprintf(a.out, "pipeline %s: %s with a checkpoint\n", s.Pipeline(), count(len(tasks), "task"))
 		for _, task := range tasks {
 			if err := a.listTask(s, task); err != nil {
 				return err
@@ -143,12 +143,12 @@ func (a *app) openState(dir string, args []string) (*pebblestore.Store, error) {
 	s, err := pebblestore.Open(folder, pebblestore.Options{Pipeline: name, ReadOnly: true, Log: a.log})
 	switch {
 	case errors.Is(err, pebblestore.ErrLocked):
-		return nil, fmt.Errorf("%w: the pipeline is running; stop it (SIGTERM), or copy nothing and ask the running one: its HTTP listener has /api and /metrics", err)
+		return nil, fmt.Errorf("%w: stop the pipeline first (SIGTERM), or ask the running one over HTTP: /api/status, /api/metrics, /metrics", err)
 	case errors.Is(err, fs.ErrNotExist):
 		if subs := statesBelow(dir); len(subs) > 0 {
 			return nil, wrongInput("no state in %s itself; below it there is: %s", dir, strings.Join(subs, ", "))
 		}
-		return nil, wrongInput("no state in %s: %w", dir, err)
+		return nil, wrongInput("no state in %s; gradstream run makes it", dir)
 	}
 	return s, err
 }
@@ -458,13 +458,6 @@ func sortedKeys(m map[string]string) []string {
 
 func joinInts(v []int) string {
 	return strings.Trim(strings.ReplaceAll(fmt.Sprint(v), " ", ", "), "[]")
-}
-
-func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
-	}
-	return fmt.Sprintf("%d %ss", n, what)
 }
 
 // humanBytes formats a size in binary units.

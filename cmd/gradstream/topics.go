@@ -14,7 +14,7 @@ func (a *app) topicsCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use:   "topics FILE",
 		Short: "Create the missing topics of a pipeline with the right partitions and policies",
-		Args:  cobra.ExactArgs(1),
+		Args:  argFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			p, err := a.load(args[0])
 			if err != nil {
@@ -39,15 +39,7 @@ func (a *app) topicsCommand() *cobra.Command {
 						state = "missing"
 					}
 				}
-				replication := "the broker's default"
-				if t.Replication > 0 {
-					replication = fmt.Sprint(t.Replication)
-				}
-				policy := t.Config["cleanup.policy"]
-				if policy == "" {
-					policy = "the broker's default"
-				}
-				fmt.Fprintf(a.out, "%-8s %-9s %s: partitions %d, replication %s, cleanup %s\n", state, t.Role, t.Name, t.Partitions, replication, policy)
+				fmt.Fprintf(a.out, "%-8s %-9s %s: %s\n", state, t.Role, t.Name, topicSettings(t))
 			}
 			if dry || len(missing) == 0 {
 				return nil
@@ -58,4 +50,19 @@ func (a *app) topicsCommand() *cobra.Command {
 	c.Flags().BoolVar(&dry, "dry-run", false, "print what would be created")
 	a.addSet(c)
 	return c
+}
+
+// topicSettings describes a topic: an existing one as the broker has it, a missing
+// one as it is created.
+func topicSettings(t run.TopicState) string {
+	text := fmt.Sprintf("partitions %d", t.Partitions)
+	if t.Replication > 0 {
+		text += fmt.Sprintf(", replication %d", t.Replication)
+	} else {
+		text += ", replication the broker's default"
+	}
+	if policy := t.Config["cleanup.policy"]; t.Missing && policy != "" {
+		text += ", cleanup " + policy
+	}
+	return text
 }
