@@ -337,6 +337,31 @@ func TestDecayEndsAtZero(t *testing.T) {
 	}
 }
 
+// Weights whose gradient is in proportion to themselves, as under a squared loss
+// whose label has become 0, shrink for ever; they must not stay among those slow
+// numbers either.
+func TestShrinkingEndsAtZero(t *testing.T) {
+	for _, k := range kinds() {
+		r := rule[float32](t, Defaults(k))
+		tab := make([]float32, 2*r.Slots())
+		idx, val := []uint32{0, 1}, []float32{1, 0.5}
+		for i := range 100_000 {
+			label := 0.0
+			if i < 100 {
+				label = 3
+			}
+			if err := r.Step(tab, idx, val, 2*(float64(r.Score(tab, idx, val))-label)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for i, x := range tab {
+			if x != 0 && abs(x) < 0x1p-126 {
+				t.Errorf("%v: slot %d of weight %d is %v", k, i%r.Slots(), i/r.Slots(), x)
+			}
+		}
+	}
+}
+
 func TestSchedules(t *testing.T) {
 	for _, tt := range []float64{1, 2, 3, 10, 12345, 1e12} {
 		for _, p := range []float64{0, 0.1, 0.25, 0.3, 0.5, 0.75, 0.999, 1} {

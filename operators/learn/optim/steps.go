@@ -29,7 +29,7 @@ func (r *Rule[F]) sgd(tab []F, idx []uint32, val []F, g, lr F) int {
 		w := tab[i]
 		old[k] = w
 		gk := F(g*val[k]) + F(l2*w)
-		w -= F(lr * gk)
+		w = flush(w-F(lr*gk), r.tiny)
 		if w-w != 0 {
 			return k
 		}
@@ -91,7 +91,7 @@ func (r *Rule[F]) adagrad(tab []F, idx []uint32, val []F, g, lr F) int {
 		old[0], old[1] = w, sum
 		gk := F(g*val[k]) + F(l2*w)
 		sum += F(gk * gk)
-		w -= F(lr*gk) / root(sum+eps)
+		w = flush(w-F(lr*gk)/root(sum+eps), r.tiny)
 		if !finite2(w, sum) {
 			return k
 		}
