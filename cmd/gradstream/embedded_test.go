@@ -53,6 +53,8 @@ func TestEmbedded(t *testing.T) {
 		t.Fatalf("exit code %d after SIGTERM", code)
 	}
 
+	testState(t, calm, report)
+
 	f := prepare("killed")
 	for range 3 {
 		p = f.run()
