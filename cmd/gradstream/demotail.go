@@ -143,12 +143,8 @@ func (t *demoTail) takeMetrics(records []connectors.Record) error {
 		if m.Kind != "drift" {
 			continue
 		}
-		found := demoDrift{Task: m.Task, Row: m.Row}
-		if t.d.p.Tasks == 0 { // a task is a partition
-			found.At, _ = t.d.feed.timeOf(m.Task, m.Row)
-		}
 		t.mu.Lock()
-		t.drifts = append(t.drifts, found)
+		t.drifts = append(t.drifts, demoDrift{Task: m.Task, Row: m.Row})
 		t.mu.Unlock()
 	}
 	return nil
@@ -172,6 +168,12 @@ func (t *demoTail) fill(s *demoSnapshot) {
 	s.Predictions, s.Duplicates = t.records, t.duplicates
 	s.Missing = max(0, s.Sent-t.distinct)
 	s.P50, s.P99 = t.quantile(0.5), t.quantile(0.99)
+	for i := range t.drifts {
+		// Those of an earlier run may be read before the rows are.
+		if f := &t.drifts[i]; f.At.IsZero() && t.d.p.Tasks == 0 { // a task is a partition
+			f.At, _ = t.d.feed.timeOf(f.Task, f.Row)
+		}
+	}
 	s.Drifts = slices.Clone(t.drifts)
 	if seconds := t.last.Sub(t.d.begun).Seconds(); seconds > 0 {
 		s.Mean = float64(t.records-t.d.first) / seconds

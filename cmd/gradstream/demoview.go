@@ -1,10 +1,12 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -205,12 +207,12 @@ func renderDemo(s *demoSnapshot, width, height int, color bool) []string {
 	c.put(styleBold, fmt.Sprintf("%11d", len(s.Drifts)))
 	if n := len(s.Drifts); n > 0 {
 		c.put(styleDim, "   latest ")
-		c.put(styleWarn, driftText(s.Drifts[n-1]))
+		c.put(styleWarn, s.Drifts[n-1].String())
 	}
 	c.end()
 	c.end()
 
-	foot := 5
+	foot := 6
 	if s.Stopping != "" {
 		foot++
 	}
@@ -249,8 +251,16 @@ func renderDemo(s *demoSnapshot, width, height int, color bool) []string {
 	c.put("", s.Broker)
 	c.put(styleDim, "  embedded, for development: one process, one copy")
 	c.end()
+	// Too long for a line, the command goes on in a second one, so that it can be
+	// copied.
 	c.label("read on")
-	c.put("", s.ReadAlong)
+	if head, rest, ok := strings.Cut(s.ReadAlong, " -X "); ok && c.used+utf8.RuneCountInString(s.ReadAlong) > c.width {
+		c.put("", head+" \\")
+		c.end()
+		c.put("", "             -X "+rest)
+	} else {
+		c.put("", s.ReadAlong)
+	}
 	c.end()
 	c.label("page")
 	if s.URL != "" {
@@ -296,22 +306,33 @@ func renderDemoSummary(s *demoSnapshot) string {
 	}
 	fmt.Fprintf(&b, "\n%s: %s\n", s.Stream, s.Question)
 	row("events", "%s sent of %s, %s rejected", thousands(s.Sent), thousands(s.Total), thousands(s.Rejected))
-	row("predictions", "%s read back read_committed from topic %s: %s duplicates, %s missing", thousands(s.Predictions), s.Topic, thousands(s.Duplicates), thousands(s.Missing))
-	row("throughput", "%s events/s", thousands(int64(math.Round(s.Mean))))
-	row("latency", "%d ms median, %d ms p99, from sent to committed and read", s.P50.Milliseconds(), s.P99.Milliseconds())
+	row("predictions", "%s read back from %s, read_committed", thousands(s.Predictions), s.Topic)
+	row("", "%s duplicates, %s missing", thousands(s.Duplicates), thousands(s.Missing))
+	if s.Mean > 0 {
+		row("throughput", "%s events/s", thousands(int64(math.Round(s.Mean))))
+		row("latency", "%d ms median, %d ms p99, from sent to committed and read", s.P50.Milliseconds(), s.P99.Milliseconds())
+	}
 	for _, m := range s.Scores {
 		if m.Known {
 			row(m.Name, "%.4f; no change %.4f", m.Model, m.Baseline)
 		}
 	}
-	const most = 8
 	row("drifts", "%d found", len(s.Drifts))
-	for i, d := range s.Drifts {
-		if i == most && len(s.Drifts) > most+1 {
-			row("", "and %d more", len(s.Drifts)-i)
+	found := slices.Clone(s.Drifts)
+	slices.SortFunc(found, func(a, b demoDrift) int {
+		return cmp.Or(a.At.Compare(b.At), cmp.Compare(a.Task, b.Task), cmp.Compare(a.Row, b.Row))
+	})
+	const most, inLine = 32, 2
+	for len(found) > 0 {
+		var texts []string
+		for _, f := range found[:min(inLine, len(found))] {
+			texts = append(texts, f.String())
+		}
+		row("", "%s", strings.Join(texts, ", "))
+		if found = found[len(texts):]; len(s.Drifts)-len(found) >= most && len(found) > 0 {
+			row("", "and %d more", len(found))
 			break
 		}
-		row("", "%s", driftText(d))
 	}
 	if s.ChangeAt >= 0 && s.Sent > s.ChangeAt {
 		row("", "the stream changed at event %s, %s", thousands(s.ChangeAt), time.UnixMilli(generatedStart+s.ChangeAt*1000).UTC().Format("2006-01-02 15:04"))
@@ -319,11 +340,12 @@ func renderDemoSummary(s *demoSnapshot) string {
 	return b.String()
 }
 
-func driftText(d demoDrift) string {
+// String says when and where, shortly.
+func (d demoDrift) String() string {
 	if d.At.IsZero() {
 		return fmt.Sprintf("task %d, event %s", d.Task, thousands(d.Row))
 	}
-	return fmt.Sprintf("%s (task %d, event %s)", d.At.Format("2006-01-02 15:04"), d.Task, thousands(d.Row))
+	return fmt.Sprintf("%s (task %d)", d.At.Format("2006-01-02 15:04"), d.Task)
 }
 
 func partitionText(p run.PartitionState) string {

@@ -130,28 +130,49 @@ function flow(g) {
   }
   const last = Math.max(...depth.values());
   for (const n of names) if (by.get(n).kind === 'sink') depth.set(n, last);
-  const columns = Array.from({ length: last + 1 }, () => []);
+  // An arrow that passes a column on its way has a place of its own there.
+  const columns = Array.from({ length: last + 1 }, () => []), ways = new Map(), reads = new Map(names.map(n => [n, []]));
   for (const n of names) columns[depth.get(n)].push(n);
-  const at = new Map();
-  columns.forEach((column, c) => { // a box stands by the middle of those it reads from
-    const want = n => { const up = edges.filter(e => e.to === n && at.has(e.from)).map(e => at.get(e.from).y); return up.length ? up.reduce((a, b) => a + b) / up.length : 0; };
-    column.map((n, i) => [want(n), i, n]).sort((a, b) => a[0] - b[0] || a[1] - b[1]).forEach(([, , n], i) => at.set(n, { c, i, y: i - (column.length - 1) / 2 }));
+  for (const e of edges) {
+    const way = [e.from];
+    for (let c = depth.get(e.from) + 1; c < depth.get(e.to); c++) {
+      const place = JSON.stringify([e.from, e.to, c]);
+      columns[c].push(place);
+      reads.set(place, [way[way.length - 1]]);
+      way.push(place);
+    }
+    reads.get(e.to).push(way[way.length - 1]);
+    ways.set(e, [...way, e.to]);
+  }
+  const w = 150, h = 44, gapX = 46, gapY = 14, thin = 10, middle = new Map();
+  const tall = n => by.has(n) ? h : thin;
+  const sizes = columns.map(column => column.reduce((sum, n) => sum + tall(n) + gapY, -gapY));
+  const height = Math.max(...sizes) + 4, width = columns.length * w + last * gapX + 4;
+  columns.forEach((column, c) => { // what stands in a column is in the order of what it reads from
+    const want = n => reads.get(n).reduce((sum, up) => sum + middle.get(up), 0) / (reads.get(n).length || 1);
+    let top = (height - sizes[c]) / 2;
+    column.map((n, i) => [want(n), i, n]).sort((p, q) => p[0] - q[0] || p[1] - q[1]).forEach(([, , n]) => { middle.set(n, top + tall(n) / 2); top += tall(n) + gapY; });
   });
-  const w = 150, h = 44, gapX = 52, gapY = 16, tallest = Math.max(...columns.map(c => c.length));
-  const width = columns.length * w + last * gapX + 4, height = tallest * (h + gapY) - gapY + 4;
-  const x = n => 2 + at.get(n).c * (w + gapX), y = n => height / 2 - h / 2 + at.get(n).y * (h + gapY);
+  const at = new Map();
+  columns.forEach((column, c) => column.forEach(n => at.set(n, 2 + c * (w + gapX))));
+  const x = n => at.get(n), y = n => middle.get(n) - h / 2;
   const svg = make('svg', { viewBox: `0 0 ${width} ${height}`, width, height, role: 'img', 'aria-label': 'graph of pipeline ' + g.pipeline },
     make('defs', null, make('marker', { id: 'tip', viewBox: '0 0 8 8', refX: 7, refY: 4, markerWidth: 7, markerHeight: 7, orient: 'auto' }, make('path', { d: 'M0 0L8 4L0 8Z' }))));
   for (const e of edges) {
-    const x1 = x(e.from) + w, y1 = y(e.from) + h / 2, x2 = x(e.to) - 1, y2 = y(e.to) + h / 2, m = Math.min(46, (x2 - x1) / 2);
-    svg.append(make('path', { d: `M${x1} ${y1}C${x1 + m} ${y1} ${x2 - m} ${y2} ${x2} ${y2}`, 'marker-end': 'url(#tip)' },
-      make('title', null, e.columns.map(c => c.name + ': ' + c.type).join('\n'))));
+    const way = ways.get(e), m = gapX / 2;
+    let d = `M${x(e.from) + w} ${middle.get(e.from)}`;
+    for (let i = 1; i < way.length; i++) {
+      const x2 = x(way[i]) - (i === way.length - 1 ? 1 : 0), x1 = x(way[i - 1]) + w, y1 = middle.get(way[i - 1]), y2 = middle.get(way[i]);
+      d += `C${x1 + m} ${y1} ${x2 - m} ${y2} ${x2} ${y2}`;
+      if (i < way.length - 1) d += `H${x2 + w}`;
+    }
+    svg.append(make('path', { d, 'marker-end': 'url(#tip)' }, make('title', null, e.columns.map(c => c.name + ': ' + c.type).join('\n'))));
   }
   const clip = (s, n) => s.length > n ? s.slice(0, n - 1) + '…' : s;
   for (const n of names) {
-    const node = by.get(n), about = node.kind === 'operator' ? node.type : 'topic ' + node.topic;
+    const node = by.get(n), about = node.kind === 'operator' ? node.type : node.topic;
     svg.append(make('g', { class: node.kind },
-      make('title', null, node.name + ': ' + about),
+      make('title', null, node.name + ': ' + (node.kind === 'operator' ? '' : 'topic ') + about),
       make('rect', { x: x(n), y: y(n), width: w, height: h, rx: node.kind === 'operator' ? 7 : 20 }),
       make('text', { class: 'name', x: x(n) + w / 2, y: y(n) + 19, 'text-anchor': 'middle' }, clip(node.name, 20)),
       make('text', { x: x(n) + w / 2, y: y(n) + 34, 'text-anchor': 'middle' }, clip(about, 24))));
@@ -166,31 +187,32 @@ function table(title, heads, rows) {
     make('tbody', null, ...rows.map(r => make('tr', null, ...r.map((v, i) => cell('td', v, heads[i].num)))))));
 }
 
-const graphs = new Map();
+const graphs = new Map(); // drawn
+const shapes = new Map(); // as the process says
 
 function pipelineView(status, metrics) {
   const list = points(status.pipeline), rate = rates(list);
   const view = make('section', null, make('h2', null, status.pipeline,
     make('span', { class: 'quiet' }, `${status.tasks_live} of ${status.tasks.length} tasks live · brokers ${status.brokers.join(', ')}`)));
+  const judges = judgesFirst(status.pipeline, metrics.filter(n => n.role === 'evaluator')), detectors = metrics.filter(n => n.role === 'detector');
+  const drifts = list.map(p => detectors.reduce((sum, d) => sum + ((p.nodes[d.node] || {}).drifts || 0), 0));
+  const marks = [];
+  drifts.forEach((v, i) => { if (i > 0 && v > drifts[i - 1]) marks.push(i); });
   const now = rate.length ? rate[rate.length - 1] : null;
   view.append(make('div', { class: 'cards' },
     card('Rows a second', now === null ? '–' : count(now), '', rate),
     card('Lag', count(status.lag), 'records', list.map(p => p.lag)),
-    card('Rows', count(status.rows), '', null),
-    card('Rejected', count(status.rejected), 'rows', null)));
+    card('Rows', count(status.rows), count(status.rejected) + ' rejected', list.map(p => p.rows)),
+    detectors.length
+      ? card('Drifts', count(drifts.length ? drifts[drifts.length - 1] : 0), detectors.length > 1 ? detectors.length + ' detectors' : 'found by ' + detectors[0].node, drifts)
+      : card('Outputs', count(status.outputs), 'records', null)));
 
-  const judges = metrics.filter(n => n.role === 'evaluator'), detectors = metrics.filter(n => n.role === 'detector');
-  const drifts = list.map(p => detectors.reduce((sum, d) => sum + ((p.nodes[d.node] || {}).drifts || 0), 0));
-  const marks = [];
-  drifts.forEach((v, i) => { if (i > 0 && v > drifts[i - 1]) marks.push(i); });
   const names = [...new Set(judges.flatMap(n => Object.keys(n.all)))].filter(m => m !== 'rows');
   const charts = make('div', { class: 'two stack' });
   for (const m of names) {
     const series = judges.filter(n => m in n.all).map(n => ({ node: n.node, now: n.all[m], values: list.map(p => (p.nodes[n.node] || {})[m]) }));
     if (series.some(s => s.now !== null)) charts.append(chart(m, series, marks));
   }
-  if (charts.childElementCount % 2 === 1 && detectors.length) charts.append(driftCard(detectors, list));
-  else if (detectors.length) view.append(make('div', { class: 'stack' }, driftCard(detectors, list)));
   if (charts.childElementCount) view.append(charts);
   const rest = make('div', { class: 'stack' });
   if (graphs.has(status.pipeline)) rest.append(graphs.get(status.pipeline));
@@ -200,12 +222,17 @@ function pipelineView(status, metrics) {
     rest.append(table('Models', [{ text: 'node' }, { text: 'type' }, ...values.map(v => ({ text: v, num: true }))],
       others.map(n => [n.node, n.type, ...values.map(v => short(n.all[v]))])));
   }
-  const several = metrics.filter(n => n.role === 'evaluator' && n.tasks.length > 1);
-  for (const n of several) {
+  if (detectors.length > 1) {
+    rest.append(table('Detectors', [{ text: 'node' }, { text: 'type' }, { text: 'drifts', num: true }],
+      detectors.map(n => [n.node, n.type, count(n.all.drifts)])));
+  }
+  const pairs = make('div', { class: 'two' });
+  for (const n of judges.filter(n => n.tasks.length > 1)) {
     const values = Object.keys(n.tasks[0].values);
-    rest.append(table(n.node + ', task by task', [{ text: 'task' }, ...values.map(v => ({ text: v, num: true }))],
+    pairs.append(table(n.node + ', task by task', [{ text: 'task' }, ...values.map(v => ({ text: v, num: true }))],
       n.tasks.map(t => [String(t.task), ...values.map(v => short(t.values[v]))])));
   }
+  if (pairs.childElementCount) rest.append(make('div', { class: 'below' }, pairs));
   rest.append(table('Tasks', [{ text: 'task' }, { text: 'phase' }, { text: 'step', num: true }, { text: 'rows', num: true }, { text: 'rejected', num: true },
     { text: 'outputs', num: true }, { text: 'lag', num: true }, { text: 'event time' }, { text: 'partitions (next offset)' }],
     status.tasks.map(t => [String(t.task), make('span', { class: 'phase ' + t.phase }, t.phase), count(t.step), count(t.rows), count(t.rejected), count(t.outputs), count(t.lag),
@@ -215,10 +242,13 @@ function pipelineView(status, metrics) {
   return view;
 }
 
-function driftCard(detectors, list) {
-  const first = list.length ? list[0] : null;
-  return table('Drifts', [{ text: 'detector' }, { text: 'type' }, { text: 'found', num: true }, { text: 'in view', num: true }],
-    detectors.map(d => [d.node, d.type, count(d.all.drifts), count((d.all.drifts || 0) - ((first && first.nodes[d.node] || {}).drifts || 0))]));
+// judgesFirst puts what judges a model before what judges a baseline.
+function judgesFirst(pipeline, judges) {
+  const g = shapes.get(pipeline);
+  if (!g) return judges;
+  const type = new Map(g.nodes.map(n => [n.name, n.type]));
+  const baseline = n => g.edges.some(e => e.to === n.node && type.get(e.from) === 'no_change') ? 1 : 0;
+  return judges.map((n, i) => [baseline(n), i, n]).sort((p, q) => p[0] - q[0] || p[1] - q[1]).map(x => x[2]);
 }
 
 function say(text, kind) {
@@ -279,8 +309,9 @@ async function begin(names) {
   version = v.version + ' · ' + v.go;
   past.clear();
   graphs.clear();
+  shapes.clear();
   for (const p of h.pipelines) past.set(p.pipeline, p.samples.slice(-kept));
-  for (const one of g.pipelines) graphs.set(one.pipeline, flow(one));
+  for (const one of g.pipelines) { graphs.set(one.pipeline, flow(one)); shapes.set(one.pipeline, one); }
   known = names;
 }
 
