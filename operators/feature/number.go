@@ -57,7 +57,7 @@ func (n *number) scaled(x float64, row int) (float32, error) {
 	case n.standard != nil:
 		s := &n.standard.V
 		n.before.standard = *s
-		if ok = s.Update(x); ok {
+		if ok = s.Update(s.Hold(x)); ok {
 			n.touched = row
 			x = s.Scale(x, n.clip)
 		}

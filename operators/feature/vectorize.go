@@ -21,7 +21,7 @@ var _ = Family.Add(operators.Define(operators.Spec[vectorizeConfig]{
 		"text: one feature a token, where a token is a run of letters, marks and decimal digits in lower case; with ngrams: n also every run of up to n neighbouring tokens. " +
 		"sparse: every entry, with the value it has, its index hashed with the column's name, or with raw: true taken as it is.\n\n" +
 		"A null gives no feature and does not touch the column's scaler; a cross with a null part gives none. " +
-		"standard subtracts the mean and divides by the standard deviation of all values so far, this row's included (Welford, Technometrics 4, 1962), and holds the result to ±clip; " +
+		"standard subtracts the mean and divides by the standard deviation of all values so far, this row's included (Welford, Technometrics 4, 1962), and holds the result to ±clip; a value further than 100 deviations from the mean is learnt as one at 100, after the first 100 values, so that one absurd value does not flatten the column; " +
 		"minmax maps the range so far to [0, 1]; maxabs divides by the greatest absolute value so far. A column that has had one value only gives 0. " +
 		"A row is rejected, and leaves the scalers as they were, if a number does not fit a float32 or would overflow a scaler.\n\n" +
 		"Cost: time in proportion to the features and the length of the texts; memory of some 100 bytes a numeric column.",

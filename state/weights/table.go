@@ -100,9 +100,11 @@ func (t *Table) touchWide(row int) {
 // NonZero returns in how many rows slot 0, the weight, is not zero.
 func (t *Table) NonZero() int {
 	n := 0
-	for i := 0; i < len(t.Data); i += t.stride {
-		if t.Data[i] != 0 {
-			n++
+	for lo, hi := range t.written {
+		for ; lo < hi; lo += t.stride {
+			if t.Data[lo] != 0 {
+				n++
+			}
 		}
 	}
 	return n
@@ -112,11 +114,28 @@ func (t *Table) NonZero() int {
 // ascending order of the rows.
 func (t *Table) L2() float64 {
 	sum := 0.0
-	for i := 0; i < len(t.Data); i += t.stride {
-		w := float64(t.Data[i])
-		sum += float64(w * w)
+	for lo, hi := range t.written {
+		for ; lo < hi; lo += t.stride {
+			w := float64(t.Data[lo])
+			sum += float64(w * w)
+		}
 	}
 	return math.Sqrt(sum)
+}
+
+// written yields where in Data the rows lie that may be other than zero: for each
+// page that was ever written, its first slot 0 and its end. A large table is
+// mostly pages that never were.
+func (t *Table) written(yield func(lo, hi int) bool) {
+	for p := range t.dirty {
+		if t.dirty[p]|t.saved[p] == 0 {
+			continue
+		}
+		first := (p*PageLen + t.stride - 1) / t.stride * t.stride
+		if !yield(first, min((p+1)*PageLen, len(t.Data))) {
+			return
+		}
+	}
 }
 
 // Changed yields the header if it was never saved, then the pages marked since

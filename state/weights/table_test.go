@@ -157,6 +157,7 @@ func TestNegativeZeroSurvives(t *testing.T) {
 func TestNorms(t *testing.T) {
 	tb := New(4, 2)
 	copy(tb.Data, []float32{3, 100, 0, 100, -4, 100, 0, 0})
+	tb.TouchAll()
 	if tb.NonZero() != 2 || tb.L2() != 5 {
 		t.Errorf("%d non-zero, norm %v; want 2, 5", tb.NonZero(), tb.L2())
 	}
@@ -166,6 +167,33 @@ func TestNorms(t *testing.T) {
 	none := New(0, 3)
 	if none.NonZero() != 0 || none.L2() != 0 || len(none.Data) != 0 || len(dump(none.All)) != 1 {
 		t.Error("a table without rows")
+	}
+	// Rows that straddle pages, rows larger than pages, pages saved and restored.
+	for _, stride := range []int{1, 3, 4, 700, 2500} {
+		tb := New(3000, stride)
+		restored := New(3000, stride)
+		want, sum := 0, 0.0
+		for i := 0; i < 3000; i += 1 + i {
+			for k := range tb.Row(i) {
+				tb.Row(i)[k] = float32(1 + i)
+			}
+			tb.Touch([]uint32{uint32(i)})
+			want++
+			sum += float64(1+i) * float64(1+i)
+			if i%2 == 0 {
+				_ = dump(tb.Changed)
+			}
+		}
+		for k, v := range tb.All {
+			if err := restored.Load(k, v); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, tb := range []*Table{tb, restored} {
+			if tb.NonZero() != want || tb.L2() != math.Sqrt(sum) {
+				t.Errorf("stride %d: %d non-zero, norm %v; want %d, %v", stride, tb.NonZero(), tb.L2(), want, math.Sqrt(sum))
+			}
+		}
 	}
 }
 

@@ -42,6 +42,25 @@ func (s *Standard) Update(x float64) bool {
 	return true
 }
 
+// Once Trust values were seen that were not all equal, a value counts in
+// [Standard.Hold] as at most HoldAt deviations from the mean.
+const (
+	HoldAt = 100
+	Trust  = 100
+)
+
+// Hold is the value to [Standard.Update] with in place of x, where one absurd
+// value (1e38 among prices) must not widen the scale until all others are one
+// point on it. Ordinary values are what they are; a change of unit still gets
+// through, by a widening scale, within some values.
+func (s *Standard) Hold(x float64) float64 {
+	if s.N < Trust || s.M2 == 0 {
+		return x
+	}
+	far := float64(HoldAt * math.Sqrt(s.Variance()))
+	return max(s.Mean-far, min(s.Mean+far, x))
+}
+
 // Variance is the population variance of the values seen, 0 before the first.
 func (s *Standard) Variance() float64 {
 	if s.N == 0 {

@@ -72,6 +72,40 @@ func TestStandardStartAndClip(t *testing.T) {
 	}
 }
 
+// One absurd value hardly changes the scale of the others; a
+// change of unit, which stays, is taken up; ordinary values are not touched.
+func TestHold(t *testing.T) {
+	var plain, held Standard
+	for i, x := range series(5000, 20, 5) {
+		if i == 2500 {
+			for _, absurd := range []float64{1e38, -1e300} {
+				if x := held.Hold(absurd); !held.Update(x) {
+					t.Fatalf("%v held to %v is refused", absurd, x)
+				}
+			}
+		} else if i < 2500 && held.Hold(x) != x {
+			t.Fatalf("row %d: %v is held to %v", i, x, held.Hold(x))
+		}
+		plain.Update(x)
+		held.Update(held.Hold(x))
+	}
+	if a, b := plain.Scale(30, 0), held.Scale(30, 0); b < a/10 || b > a {
+		t.Errorf("30 scales to %v after two absurd values, to %v without", b, a)
+	}
+	for i, x := range series(300, 20e6, 5e6) {
+		held.Update(held.Hold(x))
+		if i == 299 && (held.Mean < 1e5 || math.Abs(held.Scale(x, 0)) > 100) {
+			t.Errorf("after a change of unit %v scales to %v, the mean is %v", x, held.Scale(x, 0), held.Mean)
+		}
+	}
+	fresh := Standard{N: Trust - 1, M2: 1}
+	for _, s := range []Standard{{}, fresh, {N: 1000, Mean: 7}} {
+		if got := s.Hold(1e38); got != 1e38 {
+			t.Errorf("%+v holds 1e38 to %v", s, got)
+		}
+	}
+}
+
 func TestMinMaxAndMaxAbs(t *testing.T) {
 	var mm MinMax
 	var ma MaxAbs
