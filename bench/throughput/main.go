@@ -84,7 +84,7 @@ func options(args []string) (o opts, err error) {
 	f.IntVar(&o.seconds, "seconds", 20, "length of the open loop, after a warm-up of a quarter of it")
 	f.StringVar(&o.profile, "profile", "", "take a processor profile of gradstream over the backlog into this `folder`")
 	f.StringVar(&o.json, "json", "", "write the results to this `file`")
-	f.BoolVar(&o.warm, "warm", true, "begin with a pass-through that does not count, so that the broker is warm")
+	f.BoolVar(&o.warm, "warm", true, "begin with a run of the pass-through and one of gradstream that do not count, so that the broker is warm")
 	f.StringVar(&o.binary, "binary", "", "gradstream to measure; default: build it")
 	variants := f.String("variants", "pass,none,standard", "what takes turns: pass, and gradstream with numbers scaled none or standard")
 	if err := f.Parse(args); err != nil {
@@ -159,9 +159,11 @@ func bench(ctx context.Context, o opts) (err error) {
 		}
 	}
 	if o.warm && o.rounds > 0 {
-		say("warming the broker up")
-		if _, err := h.backlog(ctx, pass, 0, false); err != nil {
-			return err
+		for _, v := range []string{pass, "standard"} {
+			say("warming the broker up: %s", v)
+			if _, err := h.backlog(ctx, v, 0, false); err != nil {
+				return fmt.Errorf("warming up, %s: %w", v, err)
+			}
 		}
 	}
 	for round := range o.rounds {

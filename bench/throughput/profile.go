@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -48,25 +49,33 @@ func (h *harness) fetchProfile(ctx context.Context, p *process) error {
 		return ctx.Err()
 	}
 	seconds := max(1, h.events/1_000_000)
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s/debug/pprof/profile?seconds=%d", profileListen, seconds), nil)
+	return errors.Join(
+		h.download(ctx, fmt.Sprintf("debug/pprof/profile?seconds=%d", seconds), h.profileFile()),
+		h.download(ctx, "debug/pprof/allocs", filepath.Join(h.profile, "allocs.prof")),
+		h.download(ctx, "metrics", filepath.Join(h.profile, "metrics.txt")))
+}
+
+// download saves what the profiled process serves.
+func (h *harness) download(ctx context.Context, path, file string) error {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+profileListen+"/"+path, nil)
 	if err != nil {
 		return err
 	}
-	client := http.Client{Timeout: time.Duration(seconds+30) * time.Second}
+	client := http.Client{Timeout: 3 * time.Minute}
 	resp, err := client.Do(req)
 	if err != nil {
 		return err
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode != http.StatusOK {
-		return fmt.Errorf("profile: %s", resp.Status)
+		return fmt.Errorf("/%s: %s", path, resp.Status)
 	}
-	f, err := os.Create(h.profileFile())
+	f, err := os.Create(file)
 	if err != nil {
 		return err
 	}
 	if _, err := io.Copy(f, resp.Body); err != nil {
-		return err
+		return errors.Join(err, f.Close())
 	}
 	return f.Close()
 }

@@ -257,6 +257,9 @@ func (p *feedPart) put(fp *kgo.FetchPartition) {
 			c.records = append(c.records, rec)
 		}
 	}
+	for _, r := range fp.Records {
+		r.Recycle()
+	}
 	end := fp.LastStableOffset
 	if end < 0 {
 		end = fp.HighWatermark
@@ -276,6 +279,21 @@ func (p *feedPart) put(fp *kgo.FetchPartition) {
 	fd.mu.Unlock()
 	fd.notify()
 }
+
+// recordPool keeps the client's own records, which are of no use once put has
+// copied them.
+type recordPool struct{ free sync.Pool }
+
+// GetRecords implements kgo.PoolRecords.
+func (p *recordPool) GetRecords(n int) []kgo.Record {
+	if s, _ := p.free.Get().(*[]kgo.Record); s != nil && cap(*s) >= n {
+		return (*s)[:0]
+	}
+	return make([]kgo.Record, 0, n)
+}
+
+// PutRecords implements kgo.PoolRecords.
+func (p *recordPool) PutRecords(s []kgo.Record) { p.free.Put(&s) }
 
 // fetcher is the fetching client that all feeds share. One goroutine polls it,
 // hands out what came, and makes every change to what is fetched between two
@@ -304,6 +322,7 @@ func (c *Cluster) newFetcher() (*fetcher, error) {
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxBytes(16 << 20),
 		kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.WithPools(new(recordPool)),
 	}, c.metrics("fetch")...)...)
 	if err != nil {
 		return nil, err

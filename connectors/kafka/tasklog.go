@@ -42,8 +42,9 @@ type taskLog struct {
 	last      int64      // offset of the latest record of ours in the journal
 	dead      error      // set once the log may not be used any more
 
-	records []kgo.Record // reused from step to step
+	records []kgo.Record // those handed over since the last flush; reused
 	headers []kgo.RecordHeader
+	journal kgo.Record
 }
 
 // Fence takes the lock. It may be called again after [connectors.ErrLost], once
@@ -163,7 +164,7 @@ func (l *taskLog) commit(ctx context.Context, s *connectors.Step) (int64, error)
 		act := decide(p, err)
 		switch act {
 		case actDone:
-			return l.records[len(s.Outputs)].Offset, nil
+			return l.journal.Offset, nil
 		case actLost, actStop:
 			return 0, l.out.fatal(ctx, act, p, err)
 		case actFail:
@@ -216,20 +217,23 @@ func (l *taskLog) settle(ctx context.Context, s *connectors.Step) (at int64, com
 	return at, committed, err
 }
 
-// sendStep fills the reused records and sends them as one transaction. The journal
-// record is the one behind the outputs.
+// sendStep sends the step as one transaction. The memory of records is used again
+// after each flush, so it stays small however large a step is.
 func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Time) (phase, error) {
-	n := len(s.Outputs) + 1
-	if cap(l.records) < n {
-		l.records = make([]kgo.Record, n, n+n/4)
+	if need := min(len(s.Outputs), maxBuffered); len(l.records) < need {
+		l.records = make([]kgo.Record, min(need+need/4, maxBuffered))
 	}
-	l.records = l.records[:n]
-	l.headers = l.headers[:0]
 	if err := l.out.begin(); err != nil {
 		return phaseBegin, err
 	}
 	for i := range s.Outputs {
-		o, r := &s.Outputs[i], &l.records[i]
+		if err := l.out.room(ctx); err != nil {
+			return phaseSend, err
+		}
+		if l.out.count == 0 {
+			l.headers = l.headers[:0]
+		}
+		o, r := &s.Outputs[i], &l.records[l.out.count]
 		*r = kgo.Record{Key: o.Key, Value: o.Value, Topic: o.Topic, Partition: o.Partition, Timestamp: now}
 		if o.Time != 0 {
 			r.Timestamp = time.UnixMilli(o.Time)
@@ -241,15 +245,10 @@ func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Tim
 			}
 			r.Headers = l.headers[lo:len(l.headers):len(l.headers)]
 		}
-		if err := l.out.put(ctx, r); err != nil {
-			return phaseSend, err
-		}
+		l.out.put(ctx, r)
 	}
-	r := &l.records[n-1]
-	*r = kgo.Record{Value: s.Journal, Topic: l.c.opt.JournalTopic, Partition: int32(l.task), Timestamp: now}
-	if err := l.out.put(ctx, r); err != nil {
-		return phaseSend, err
-	}
+	l.journal = kgo.Record{Value: s.Journal, Topic: l.c.opt.JournalTopic, Partition: int32(l.task), Timestamp: now}
+	l.out.put(ctx, &l.journal)
 	if err := l.out.flush(ctx); err != nil {
 		return phaseSend, err
 	}

@@ -103,13 +103,9 @@ func sendOnly(ctx context.Context, l *taskLog, s *connectors.Step) (phase, error
 	}
 	for i := range s.Outputs {
 		o := &s.Outputs[i]
-		if err := l.out.put(ctx, &kgo.Record{Topic: o.Topic, Partition: o.Partition, Value: o.Value}); err != nil {
-			return phaseSend, err
-		}
+		l.out.put(ctx, &kgo.Record{Topic: o.Topic, Partition: o.Partition, Value: o.Value})
 	}
-	if err := l.out.put(ctx, &kgo.Record{Topic: l.c.opt.JournalTopic, Partition: int32(l.task), Value: s.Journal}); err != nil {
-		return phaseSend, err
-	}
+	l.out.put(ctx, &kgo.Record{Topic: l.c.opt.JournalTopic, Partition: int32(l.task), Value: s.Journal})
 	return phaseSend, l.out.flush(ctx)
 }
 

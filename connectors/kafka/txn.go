@@ -30,7 +30,7 @@ type txnClient struct {
 }
 
 const (
-	maxBuffered = 1 << 16          // records handed over between two flushes
+	maxBuffered = 1 << 13          // records handed over between two flushes
 	grace       = 10 * time.Second // for ending a transaction whose caller gave up
 )
 
@@ -97,9 +97,7 @@ func (t *txnClient) send(ctx context.Context, recs ...*kgo.Record) (phase, error
 		return phaseBegin, err
 	}
 	for _, r := range recs {
-		if err := t.put(ctx, r); err != nil {
-			return phaseSend, err
-		}
+		t.put(ctx, r)
 	}
 	if err := t.flush(ctx); err != nil {
 		return phaseSend, err
@@ -115,17 +113,19 @@ func (t *txnClient) begin() error {
 	return t.cl.BeginTransaction()
 }
 
-// put hands a record over. It must stay unchanged until the transaction is over.
-func (t *txnClient) put(ctx context.Context, r *kgo.Record) error {
+// room flushes if as much was handed over as may be.
+func (t *txnClient) room(ctx context.Context) error {
 	if t.count >= maxBuffered || t.bytes >= t.c.opt.MaxInFlight {
-		if err := t.flush(ctx); err != nil {
-			return err
-		}
+		return t.flush(ctx)
 	}
+	return nil
+}
+
+// put hands a record over. It must stay unchanged until the next flush is over.
+func (t *txnClient) put(ctx context.Context, r *kgo.Record) {
 	t.count++
 	t.bytes += len(r.Key) + len(r.Value)
 	t.cl.Produce(ctx, r, t.promise)
-	return nil
 }
 
 // flush sends what was handed over and waits for all answers.
