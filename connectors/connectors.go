@@ -206,7 +206,8 @@ type Admin interface {
 
 // Group elects which worker runs a task.
 type Group interface {
-	// Join makes the worker a member of the group until ctx ends, calling h.
+	// Join makes the worker a member of the group until ctx ends, calling h. When
+	// it returns every task it has assigned was revoked.
 	Join(ctx context.Context, h Host) error
 	// Confirm asks the group anew whether the task is this worker's. After
 	// [ErrLost] a task may be fenced again only when Confirm returns nil.

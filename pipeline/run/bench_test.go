@@ -81,7 +81,7 @@ func feedStep(tb testing.TB, c *core, out *outputs, step uint64, recs []connecto
 	c.begin(int64(step))
 	for len(recs) > 0 {
 		n := min(len(recs), 4*maxBatchRows)
-		if err := c.feed(0, 0, recs[:n]); err != nil {
+		if _, _, err := c.feed(0, 0, recs[:n], unbounded); err != nil {
 			tb.Fatal(err)
 		}
 		recs = recs[n:]

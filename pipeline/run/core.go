@@ -2,6 +2,8 @@ package run
 
 import (
 	"fmt"
+	"math"
+	"runtime/debug"
 	"slices"
 
 	"github.com/gradstream/gradstream/connectors"
@@ -44,6 +46,7 @@ type core struct {
 
 	seq   int32 // of the next row or rejected record of the step
 	clock int64
+	at    string // what runs now, or failed: operator NAME or sink NAME
 }
 
 // engineState is what the engine itself remembers of a task.
@@ -63,6 +66,7 @@ type input struct {
 	batch   *batch.Batch
 	timeCol int // position of the event time column; -1 = the record's timestamp
 	next    []func(b *batch.Batch) error
+	one     *batch.Batch // set if rows must be pushed one by one, see rowByRow
 
 	records []connectors.Record // of the rows in batch
 	recOf   []int32             // row of batch -> index in records
@@ -112,11 +116,15 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 		node.OnReject = func(in *batch.Batch, row int, why error) { c.rejectRow(in, row, rank, n.Name, why) }
 		next := new([]func(b *batch.Batch) error)
 		node.Next = func(b *batch.Batch) error { return pass(*next, b) }
+		name := "operator " + n.Name
 		for port, from := range n.From {
 			*outlets[from] = append(*outlets[from], func(b *batch.Batch) error {
+				upstream := c.at
+				c.at = name
 				if err := node.Process(port, b); err != nil {
-					return fmt.Errorf("operator %s: %w", n.Name, err)
+					return err // c.at says whose
 				}
+				c.at = upstream
 				return nil
 			})
 		}
@@ -132,11 +140,45 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 			return nil, fmt.Errorf("sink %s: %w", s.Name, err)
 		}
 		c.sinks = append(c.sinks, k)
+		name := "sink " + s.Name
 		for port, from := range s.From {
-			*outlets[from] = append(*outlets[from], func(b *batch.Batch) error { return k.take(port, b) })
+			*outlets[from] = append(*outlets[from], func(b *batch.Batch) error {
+				upstream := c.at
+				c.at = name
+				if err := k.take(port, b); err != nil {
+					return err
+				}
+				c.at = upstream
+				return nil
+			})
+		}
+	}
+	for i, s := range p.Sources {
+		if rowByRow(p, s) {
+			c.inputs[i].one = batch.New(s.Schema)
 		}
 	}
 	return c, nil
+}
+
+// rowByRow reports whether rows of a source reach one operator on two ways. A
+// whole batch would come on the first way before any of its rows on the second:
+// what the operator sees would follow from how the events were cut into batches.
+func rowByRow(p *pipeline.Pipeline, s *pipeline.Source) bool {
+	reached := map[string]bool{s.Name: true}
+	for _, n := range p.Nodes {
+		ways := 0
+		for _, from := range n.From {
+			if reached[from] {
+				ways++
+			}
+		}
+		if ways > 1 {
+			return true
+		}
+		reached[n.Name] = ways > 0
+	}
+	return false
 }
 
 func pass(next []func(b *batch.Batch) error, b *batch.Batch) error {
@@ -188,37 +230,70 @@ func (c *core) begin(clock int64) {
 	}
 }
 
-// feed decodes and processes consecutive records of one partition of a source.
-// The records must stay as they are until the step's end.
-func (c *core) feed(source int, partition int32, records []connectors.Record) error {
+// bounds say when a step is full: at so many rows (rejected records count), or at
+// so many bytes of input.
+type bounds struct {
+	rows  int
+	bytes int64
+}
+
+// unbounded is for a replay, where the journal says how long the step is.
+var unbounded = bounds{rows: math.MaxInt32, bytes: math.MaxInt64}
+
+// full reports whether the step, with so many bytes fed, has reached a bound.
+func (c *core) full(b bounds, bytes int64) bool { return int(c.seq) >= b.rows || bytes >= b.bytes }
+
+// feed decodes and processes consecutive records of one partition of a source
+// until they end or a bound is reached; the bound on bytes is for this call. It
+// returns how many it took. The records must stay as they are until the step's
+// end.
+func (c *core) feed(source int, partition int32, records []connectors.Record, most bounds) (n int, bytes int64, err error) {
 	in := c.inputs[source]
-	b := in.batch
-	b.Origin.Partition = partition
+	in.batch.Origin.Partition = partition
 	in.records = records
-	for i := 0; i < len(records); {
-		b.Reset()
-		in.recOf = in.recOf[:0]
-		for bytes := 0; i < len(records) && b.N < c.rows && bytes < maxBatchBytes; i++ {
-			r := &records[i]
-			bytes += len(r.Value)
-			n, err := in.dec.Decode(r.Value, b)
-			if err != nil {
-				c.errs.add(in, partition, r, c.seq, 0, "", err)
-				c.seq++
-				continue
-			}
-			for range n {
-				b.Origin.Append(r.Offset, r.Time, c.seq)
-				in.recOf = append(in.recOf, int32(i))
-				c.seq++
-			}
-			b.N += n
+	for n < len(records) && !c.full(most, bytes) {
+		if n, bytes, err = c.decode(in, partition, n, bytes, most); err != nil {
+			return n, bytes, err
 		}
 		if err := c.push(in); err != nil {
-			return err
+			return n, bytes, err
 		}
 	}
-	return nil
+	return n, bytes, nil
+}
+
+// decode fills the input's batch with the records from n on. It returns the
+// number of records taken so far, and their bytes.
+func (c *core) decode(in *input, partition int32, n int, bytes int64, most bounds) (_ int, _ int64, err error) {
+	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("decoding offset %d of %s[%d]: %w", in.records[n].Offset, in.src.Topic, partition, panicked(r))
+		}
+	}()
+	b := in.batch
+	b.Reset()
+	in.recOf = in.recOf[:0]
+	for size := 0; n < len(in.records) && b.N < c.rows && size < maxBatchBytes && !c.full(most, bytes); n++ {
+		r := &in.records[n]
+		size += len(r.Value)
+		bytes += int64(len(r.Key) + len(r.Value))
+		rows, err := in.dec.Decode(r.Value, b)
+		if err != nil {
+			c.errs.add(in, partition, r, c.seq, 0, "", err)
+			c.seq++
+			continue
+		}
+		if rows >= math.MaxInt32-int(c.seq) {
+			return n, bytes, fmt.Errorf("offset %d of %s[%d] brings the step to more than %d rows", r.Offset, in.src.Topic, partition, math.MaxInt32)
+		}
+		for range rows {
+			b.Origin.Append(r.Offset, r.Time, c.seq)
+			in.recOf = append(in.recOf, int32(n))
+			c.seq++
+		}
+		b.N += rows
+	}
+	return n, bytes, nil
 }
 
 // feedRows processes rows that were read from a file into the input's batch.
@@ -231,12 +306,26 @@ func (c *core) feedRows(source int) error {
 	return c.push(in)
 }
 
-// push sends the rows of the input's batch through the graph.
-func (c *core) push(in *input) error {
+// push sends the rows of the input's batch through the graph. An error names the
+// operator or sink that failed and the rows that it was given.
+func (c *core) push(in *input) (err error) {
 	b := in.batch
 	if b.N == 0 {
 		return nil
 	}
+	c.at = ""
+	defer func() {
+		if r := recover(); r != nil {
+			err = panicked(r)
+		}
+		if err != nil {
+			where := fmt.Sprintf("%s[%d]", in.src.Topic, b.Origin.Partition)
+			if in.dec == nil {
+				where = "source " + in.src.Name
+			}
+			err = fmt.Errorf("%s, with offsets %d to %d of %s: %w", c.at, b.Origin.Offset[0], b.Origin.Offset[len(b.Origin.Offset)-1], where, err)
+		}
+	}()
 	if in.timeCol >= 0 {
 		col := b.Cols[in.timeCol]
 		for i := range b.N {
@@ -251,8 +340,30 @@ func (c *core) push(in *input) error {
 		}
 	}
 	c.engine.V.Rows += int64(b.N)
-	return pass(in.next, b)
+	if in.one == nil {
+		return pass(in.next, b)
+	}
+	for row := range b.N {
+		in.one.Reset()
+		in.one.Like(b)
+		in.one.AppendRow(b, row)
+		if err := pass(in.next, in.one); err != nil {
+			return err
+		}
+	}
+	return nil
 }
+
+// panicError is a panic of an operator or a codec, made an error: one event that
+// a program cannot take must stop its task and say where, not end the process.
+type panicError struct {
+	value any
+	stack []byte
+}
+
+func panicked(value any) error { return &panicError{value, debug.Stack()} }
+
+func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 
 // rejectRow handles a row that an operator rejected: the record it came from goes
 // to its source's errors topic.

@@ -531,7 +531,7 @@ func TestRefusals(t *testing.T) {
 		want    string
 	}{
 		{"another hash width", []string{"bits: 12", "bits: 13"}, `with "vectorize bits=12 `},
-		{"another topic", []string{"topic: clicks\n", "topic: other\n"}, `the journal was written reading topic "clicks"`},
+		{"another topic", []string{"topic: clicks\n", "topic: other\n"}, `the state was made by reading topic "clicks", the pipeline file now says "other"`},
 	} {
 		t.Run(x.name, func(t *testing.T) {
 			q := load(t, strings.NewReplacer(x.replace...).Replace(clicks), "TASKS", "partitions", "PARTITIONS", "1")
@@ -548,6 +548,25 @@ func TestRefusals(t *testing.T) {
 			_ = l.k.Close()
 			_ = l.store.Close()
 		})
+	}
+	t.Run("another topic, no checkpoint", func(t *testing.T) {
+		q := load(t, strings.Replace(clicks, "topic: clicks\n", "topic: other\n", 1), "TASKS", "partitions", "PARTITIONS", "1")
+		d := &cluster{t: t, addrs: c.addrs, p: q}
+		l := d.start(t.TempDir(), run.Options{})
+		if err := <-l.done; err == nil || !strings.Contains(err.Error(), `the state was made by reading topic "clicks"`) {
+			t.Errorf("ended with %v", err)
+		}
+		_ = l.k.Close()
+		_ = l.store.Close()
+	})
+	// A refusal leaves no trace: the pipeline as it was goes on, with its checkpoint
+	// and without.
+	for _, at := range []string{dir, t.TempDir()} {
+		l := c.start(at, run.Options{})
+		l.await(1, n)
+		if err := l.stop(); err != nil {
+			t.Fatal(err)
+		}
 	}
 	t.Run("another pipeline", func(t *testing.T) {
 		if _, err := pebblestore.Open(filepath.Join(dir, "state"), pebblestore.Options{Pipeline: "other"}); err == nil || !strings.Contains(err.Error(), "clicks") {

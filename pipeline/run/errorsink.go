@@ -15,7 +15,7 @@ type errorSink struct {
 	c          *core
 	partitions func(topic string) int32
 	refs       []rejected
-	byReason   map[string]int64 // since start, for metrics
+	byReason   map[string]int64 // rows not yet counted by the metrics
 }
 
 type rejected struct {
@@ -47,7 +47,8 @@ func (e *errorSink) add(in *input, partition int32, r *connectors.Record, seq in
 }
 
 // flush moves the rejected records to the step's outputs in the order of the
-// input. A record with several rejected rows is sent once for each.
+// input, each once: a record of many rows may have many that were rejected, and
+// one row may be rejected on several ways. The first says why.
 func (e *errorSink) flush(out *outputs) {
 	slices.SortStableFunc(e.refs, func(a, b rejected) int {
 		if a.seq != b.seq {
@@ -55,14 +56,24 @@ func (e *errorSink) flush(out *outputs) {
 		}
 		return a.rank - b.rank
 	})
-	for i := range e.refs {
+	for i := 0; i < len(e.refs); {
 		r := &e.refs[i]
+		first := i
+		for i++; i < len(e.refs) && r.sameRecord(&e.refs[i]); i++ {
+		}
 		headers := append(slices.Clone(r.record.Headers), errorHeaders(e.c.p.Name, r)...)
+		if i-first > 1 {
+			headers = append(headers, connectors.Header{Key: "gradstream-rejections", Value: strconv.AppendInt(nil, int64(i-first), 10)})
+		}
 		topic := r.in.src.Errors
 		out.add(topic, r.partition%e.partitions(topic), r.record.Time, r.record.Key, r.record.Value, headers)
 	}
 	clear(e.refs)
 	e.refs = e.refs[:0]
+}
+
+func (r *rejected) sameRecord(o *rejected) bool {
+	return r.in == o.in && r.partition == o.partition && r.record.Offset == o.record.Offset
 }
 
 func errorHeaders(pipeline string, r *rejected) []connectors.Header {

@@ -34,7 +34,7 @@ type stepRecord struct {
 	Watermark int64      // at the step's end
 	Runs      []inputRun
 	Rows      int64      // rows decoded
-	Rejected  int64      // records sent to errors topics
+	Rejected  int64      // records that did not decode, rows that an operator rejected
 	Outputs   int64      // records published, rejected ones included
 	OutHash   uint64     // of all outputs
 	HasDigest bool       // set where a checkpoint was taken

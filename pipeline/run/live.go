@@ -10,9 +10,9 @@ import (
 	"github.com/gradstream/gradstream/state"
 )
 
-// live processes new input, step after step, until drain is closed or something
+// live processes new input, step after step, until draining ends or something
 // fails. The steps are committed by a goroutine of their own, in order.
-func (t *task) live(ctx context.Context, drain <-chan struct{}) error {
+func (t *task) live(ctx, draining context.Context) error {
 	t.setPhase(Live)
 	if err := t.openFeed(ctx); err != nil {
 		return err
@@ -21,13 +21,7 @@ func (t *task) live(ctx context.Context, drain <-chan struct{}) error {
 	defer cancel(nil)
 	soft, stop := context.WithCancel(hard)
 	defer stop()
-	go func() {
-		select {
-		case <-drain:
-			stop()
-		case <-soft.Done():
-		}
-	}()
+	defer context.AfterFunc(draining, stop)()
 
 	t.free = make(chan *stepBuffer, maxInflight)
 	for range maxInflight {
@@ -50,7 +44,7 @@ func (t *task) live(ctx context.Context, drain <-chan struct{}) error {
 	err := t.compute(hard, soft, ready)
 	if err == nil {
 		t.setPhase(Drain)
-		err = t.saveLast(hard, ready)
+		err = t.saveLast(hard)
 	}
 	close(ready)
 	<-committed
@@ -62,7 +56,12 @@ func (t *task) live(ctx context.Context, drain <-chan struct{}) error {
 }
 
 // compute makes steps of the input until soft ends.
-func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) error {
+func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (err error) {
+	defer func() {
+		if r := recover(); r != nil { // so that the other goroutine is told to end
+			err = fmt.Errorf("task %d: %w", t.id, panicked(r))
+		}
+	}()
 	t.saved = t.w.now()
 	for {
 		var s *stepBuffer
@@ -82,7 +81,7 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) err
 		if err := t.makeStep(soft, s, i); err != nil {
 			return err
 		}
-		if err := t.seal(s, false); err != nil {
+		if err := t.seal(s); err != nil {
 			return err
 		}
 		ready <- s // never blocks: there are no more buffers than places
@@ -120,17 +119,16 @@ func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
 	before := t.core.engine.V
 	deadline, cancel := context.WithDeadline(soft, s.begun.Add(c.Interval))
 	defer cancel()
-	rows, bytes := 0, int64(0)
+	most, bytes := bounds{c.Rows, c.Bytes}, int64(0)
 	for i := first; ; {
-		p := &t.parts[i]
-		t.noteTimes(s, p.pending.Records)
-		n, b, err := t.consume(i, maxOffset, c.Rows-rows)
+		recs, n, err := t.consume(i, maxOffset, bounds{c.Rows, c.Bytes - bytes})
 		if err != nil {
 			return err
 		}
-		rows, bytes = rows+n, bytes+b
-		s.addRun(p)
-		if rows >= c.Rows || bytes >= c.Bytes {
+		bytes += n
+		s.noteTimes(recs)
+		s.addRun(&t.parts[i])
+		if t.core.full(most, bytes) {
 			break
 		}
 		if i, err = t.poll(deadline, -1); err != nil {
@@ -146,7 +144,6 @@ func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
 	after := t.core.engine.V
 	s.record.Clock, s.record.Watermark = after.Clock, after.Watermark
 	s.record.Rows, s.record.Rejected = after.Rows-before.Rows, after.Rejected-before.Rejected
-	s.rows = s.record.Rows
 	return nil
 }
 
@@ -160,7 +157,7 @@ func (s *stepBuffer) addRun(p *taskPartition) {
 	s.record.Runs = append(s.record.Runs, inputRun{Source: p.source, Partition: p.Partition, Next: p.next})
 }
 
-func (t *task) noteTimes(s *stepBuffer, recs []connectors.Record) {
+func (s *stepBuffer) noteTimes(recs []connectors.Record) {
 	if len(recs) == 0 {
 		return
 	}
@@ -172,10 +169,10 @@ func (t *task) noteTimes(s *stepBuffer, recs []connectors.Record) {
 
 // seal completes the step: its journal record, the positions reached, and, if
 // one is due, a checkpoint at its end.
-func (t *task) seal(s *stepBuffer, last bool) error {
+func (t *task) seal(s *stepBuffer) error {
 	r := &s.record
 	r.Outputs, r.OutHash = int64(len(s.outputs.list)), s.outputs.hash
-	due := last || t.needSave || t.w.now().Sub(t.saved) >= t.w.p.Checkpoint.Local
+	due := t.needSave || t.w.now().Sub(t.saved) >= t.w.p.Checkpoint.Local
 	due = due && t.saving.CompareAndSwap(false, true)
 	if r.HasDigest = due; due {
 		r.Digest = t.core.digest()
@@ -183,7 +180,8 @@ func (t *task) seal(s *stepBuffer, last bool) error {
 	s.journal = r.append(s.journal[:0])
 	t.step, t.hash = r.Step, r.Hash
 	if due {
-		if err := t.stage(s); err != nil {
+		var err error
+		if s.save, err = t.stage(); err != nil {
 			return err
 		}
 	}
@@ -203,29 +201,27 @@ func sameStep(journal []byte, step uint64, hash state.Hash) bool {
 	return err == nil && s != nil && s.Step == step && s.Hash == hash
 }
 
-// stage copies what changed since the last checkpoint; it is made durable once
-// the step is committed.
-func (t *task) stage(s *stepBuffer) error {
+// stage copies what changed since the last checkpoint. What it returns makes it
+// durable and is called once the step is committed.
+func (t *task) stage() (func(context.Context) error, error) {
 	m := state.Manifest{Step: t.step, Hash: t.hash, Journal: t.journal.Load(), Meta: t.w.meta()}
 	for _, p := range t.parts {
 		m.Positions = append(m.Positions, state.Position{Topic: p.Topic, Partition: p.Partition, Next: p.next})
 	}
 	commit, err := t.part.Stage(m)
 	if err != nil {
-		return fmt.Errorf("task %d: checkpoint at step %d: %w", t.id, t.step, err)
+		return nil, fmt.Errorf("task %d: checkpoint at step %d: %w", t.id, t.step, err)
 	}
 	t.saved, t.needSave = t.w.now(), false
-	s.save = commit
-	return nil
+	return commit, nil
 }
 
 // saveLast checkpoints the last step computed, so that a planned restart replays
 // nothing.
-func (t *task) saveLast(ctx context.Context, ready chan<- *stepBuffer) error {
+func (t *task) saveLast(ctx context.Context) error {
 	for range maxInflight { // all buffers back means all steps committed
 		select {
-		case s := <-t.free:
-			defer func() { t.free <- s }()
+		case <-t.free:
 		case <-ctx.Done():
 			return ctx.Err()
 		}
@@ -234,14 +230,16 @@ func (t *task) saveLast(ctx context.Context, ready chan<- *stepBuffer) error {
 	if m, ok := t.part.Last(); t.step == 0 || ok && m.Step == t.step {
 		return nil
 	}
-	s := &stepBuffer{begun: t.w.now()}
-	if !t.saving.CompareAndSwap(false, true) {
-		return nil
-	}
-	if err := t.stage(s); err != nil {
+	return t.checkpoint(ctx)
+}
+
+// checkpoint makes the state of the last step durable, which must be committed.
+func (t *task) checkpoint(ctx context.Context) error {
+	commit, err := t.stage()
+	if err != nil {
 		return err
 	}
-	t.save(ctx, s)
+	t.save(ctx, t.step, commit)
 	t.saves.Wait()
 	return nil
 }
@@ -260,7 +258,7 @@ func (t *task) commit(ctx context.Context, s *stepBuffer) error {
 	now := t.w.now()
 	t.w.metrics.step(t, s, now.Sub(sent), now)
 	if s.save != nil {
-		t.save(ctx, s)
+		t.save(ctx, s.record.Step, s.save)
 	}
 	t.free <- s
 	return nil
@@ -268,9 +266,8 @@ func (t *task) commit(ctx context.Context, s *stepBuffer) error {
 
 // save makes a staged checkpoint durable beside the work. A failure never stops
 // the task: the next checkpoint holds what this one would have.
-func (t *task) save(ctx context.Context, s *stepBuffer) {
-	commit, step, begun := s.save, s.record.Step, t.w.now()
-	s.save = nil
+func (t *task) save(ctx context.Context, step uint64, commit func(context.Context) error) {
+	begun := t.w.now()
 	t.saves.Go(func() {
 		defer t.saving.Store(false)
 		if err := commit(ctx); err != nil {

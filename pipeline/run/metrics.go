@@ -2,7 +2,6 @@ package run
 
 import (
 	"strconv"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -24,14 +23,6 @@ type metrics struct {
 	checkpointTime     *prometheus.GaugeVec
 	checkpointFailures prometheus.Counter
 	operator           *prometheus.GaugeVec
-
-	mu   sync.Mutex
-	seen map[int]taskCounts
-}
-
-// taskCounts are counts already added to counters.
-type taskCounts struct {
-	rejected map[string]int64
 }
 
 func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
@@ -62,7 +53,6 @@ func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
 		checkpointTime:     prometheus.NewGaugeVec(gauge("checkpoint_last_success_timestamp_seconds", "Unix time of the last local checkpoint."), []string{"task"}),
 		checkpointFailures: prometheus.NewCounter(counter("checkpoint_failures_total", "Local checkpoints that failed.")),
 		operator:           prometheus.NewGaugeVec(gauge("operator_value", "Numbers operators report of themselves: metrics of evaluate, loss, version and weights of learners, drifts of detectors."), []string{"node", "type", "task", "name"}),
-		seen:               map[int]taskCounts{},
 	}
 	if reg != nil {
 		reg.MustRegister(m.rows, m.outputs, m.rejects, m.steps, m.replayed, m.lag, m.phase, m.stepDuration, m.commitDuration,
@@ -111,19 +101,22 @@ func (m *metrics) status(s *TaskStatus) {
 	}
 }
 
-// rejected adds what was rejected since the last call.
+// rejected adds what was rejected since the last call, and forgets it.
 func (m *metrics) rejected(task int, by map[string]int64) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	if m.seen[task].rejected == nil {
-		m.seen[task] = taskCounts{rejected: map[string]int64{}}
-	}
 	for reason, n := range by {
-		last := m.seen[task].rejected[reason]
-		if n < last {
-			last = 0 // the task was restored and counts anew
-		}
-		m.rejects.WithLabelValues(strconv.Itoa(task), reason).Add(float64(n - last))
-		m.seen[task].rejected[reason] = n
+		m.rejects.WithLabelValues(strconv.Itoa(task), reason).Add(float64(n))
+	}
+	clear(by)
+}
+
+// forget drops the gauges of a task that this worker no longer has: another one
+// speaks for it now.
+func (m *metrics) forget(t *task) {
+	task := prometheus.Labels{"task": strconv.Itoa(t.id)}
+	m.phase.DeletePartialMatch(task)
+	m.operator.DeletePartialMatch(task)
+	m.checkpointTime.DeletePartialMatch(task)
+	for _, p := range t.parts {
+		m.lag.DeleteLabelValues(p.Topic, strconv.Itoa(int(p.Partition)))
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 
+	"github.com/gradstream/gradstream/connectors"
 	"github.com/gradstream/gradstream/state"
 )
 
@@ -13,8 +14,8 @@ import (
 type replay struct {
 	t        *task
 	verified bool       // the checkpoint's step was met in the journal, or there is none
-	started  bool       // starting positions are known
 	graph    state.Hash // of the pipeline that computed the steps now being read
+	foreign  error      // why those steps cannot be of these sources
 	out      outputs
 }
 
@@ -26,14 +27,19 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 		return fmt.Errorf("task %d: journal offset %d: %w", t.id, offset, err)
 	}
 	if open != nil {
-		return r.open(open)
+		r.open(open)
+		return nil
+	}
+	if r.foreign != nil {
+		return r.foreign
 	}
 	if step.Step <= t.step && !r.verified {
 		if step.Step == t.step {
 			if step.Hash != t.hash {
 				return fmt.Errorf("%w: step %d has another hash", errUncheckpointed, step.Step)
 			}
-			if step.HasDigest && step.Digest != t.core.digest() {
+			// With another file there may be other states.
+			if step.HasDigest && r.graph == t.w.graph && step.Digest != t.core.digest() {
 				return fmt.Errorf("%w: the state of step %d is damaged", errUncheckpointed, step.Step)
 			}
 			r.verified = true
@@ -57,36 +63,38 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 	return nil
 }
 
-// open takes the starting positions of the first record of the journal, and
-// checks that the topics are still the ones of then.
-func (r *replay) open(o *openRecord) error {
+// open takes the starting positions of the first open record that speaks of a
+// partition, unless a checkpoint has reached further, and notes whether the steps that follow it read the topics of today. A record that no step follows
+// says nothing: it may be of a worker that was refused at once, for its file
+// named another topic.
+func (r *replay) open(o *openRecord) {
 	t := r.t
-	r.graph = o.Graph
+	r.graph, r.foreign = o.Graph, nil
 	for _, s := range o.Sources {
-		i := t.w.p.Source(s.Name)
-		if i < 0 {
-			continue
-		}
-		now := t.w.sourceInfo[i]
-		if s.Topic != now.Name {
-			return fmt.Errorf("source %s: the journal was written reading topic %q, the pipeline file now says %q; give the pipeline another name to start afresh", s.Name, s.Topic, now.Name)
-		}
-		if s.ID != now.ID {
-			return fmt.Errorf("source %s: topic %q was deleted and created again since the journal was written; delete the pipeline's topics, group and state folder to start afresh", s.Name, s.Topic)
-		}
-		if s.Partitions != now.Partitions {
-			return fmt.Errorf("source %s: topic %q has %d partitions, the journal was written with %d; keys now fall on other tasks", s.Name, s.Topic, now.Partitions, s.Partitions)
+		if i := t.w.p.Source(s.Name); i >= 0 && r.foreign == nil {
+			r.foreign = sameSource(s, t.w.sourceInfo[i])
 		}
 	}
-	if r.started {
-		return nil
+	if r.foreign != nil {
+		return
 	}
 	for _, p := range o.Positions {
-		if i := t.partitionOfRun(p); i >= 0 {
-			t.parts[i].next = p.Next
+		if i := t.partitionOf(o, p); i >= 0 && !t.parts[i].known {
+			t.parts[i].next, t.parts[i].known = p.Next, true
 		}
 	}
-	r.started = true
+}
+
+// sameSource refuses a source topic that is not the one that was read before.
+func sameSource(was openSource, now connectors.TopicInfo) error {
+	switch {
+	case was.Topic != now.Name:
+		return fmt.Errorf("source %s: the state was made by reading topic %q, the pipeline file now says %q; restore the old name, or give the pipeline another name to start afresh", was.Name, was.Topic, now.Name)
+	case was.ID != now.ID:
+		return fmt.Errorf("source %s: topic %q was deleted and created again since the state was made; delete the pipeline's topics, group and state folder to start afresh", was.Name, was.Topic)
+	case was.Partitions != now.Partitions:
+		return fmt.Errorf("source %s: topic %q has %d partitions, the state was made with %d; keys now fall on other tasks", was.Name, was.Topic, now.Partitions, was.Partitions)
+	}
 	return nil
 }
 
@@ -100,6 +108,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	if err := t.openFeed(ctx); err != nil {
 		return err
 	}
+	t.whole = false
 	t.core.begin(s.Clock)
 	for _, run := range s.Runs {
 		i := t.partitionOfRun(run)
@@ -110,7 +119,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 			if _, err := t.poll(ctx, i); err != nil {
 				return fmt.Errorf("replaying step %d: %w", s.Step, err)
 			}
-			if _, _, err := t.consume(i, run.Next, 1<<30); err != nil {
+			if _, _, err := t.consume(i, run.Next, unbounded); err != nil {
 				return err
 			}
 		}
@@ -128,6 +137,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	}
 	t.step, t.hash = s.Step, s.Hash
 	t.replayed++
+	t.whole = true
 	return nil
 }
 

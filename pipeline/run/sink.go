@@ -169,15 +169,35 @@ func (k *sink) flush(out *outputs) error {
 			if rows == nil || rows.N == 0 {
 				continue
 			}
-			at := len(out.slab)
-			var err error
-			if out.slab, err = p.enc.Encode(out.slab, rows, 0, rows.N); err != nil {
+			if err := k.encode(out, p, int32(partition), 0, rows.N); err != nil {
 				return err
 			}
-			out.add(k.def.Topic, int32(partition), k.time, nil, out.slab[at:len(out.slab):len(out.slab)], nil)
 			rows.Reset()
 		}
 	}
+	return nil
+}
+
+// maxRecordBytes is the size beyond which rows that share a record are split over
+// several: brokers refuse records above 1 MiB unless told otherwise.
+const maxRecordBytes = 768 << 10
+
+// encode lists records with the rows [lo, hi) gathered for a partition.
+func (k *sink) encode(out *outputs, p *sinkPort, partition int32, lo, hi int) error {
+	at := len(out.slab)
+	slab, err := p.enc.Encode(out.slab, p.rows[partition], lo, hi)
+	if err != nil {
+		return err
+	}
+	if len(slab)-at > maxRecordBytes && hi-lo > 1 {
+		mid := lo + (hi-lo)/2
+		if err := k.encode(out, p, partition, lo, mid); err != nil {
+			return err
+		}
+		return k.encode(out, p, partition, mid, hi)
+	}
+	out.slab = slab
+	out.add(k.def.Topic, partition, k.time, nil, slab[at:len(slab):len(slab)], nil)
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"encoding/hex"
 	"errors"
@@ -36,8 +37,9 @@ func (p Phase) String() string {
 	return [...]string{"unassigned", "fence", "locate", "replay", "live", "drain", "lost", "failed"}[p]
 }
 
-// maxInflight is how many steps may be computed ahead of the one being committed.
-const maxInflight = 3
+// maxInflight is how many steps a task holds at a time: one is committed while the
+// next is computed.
+const maxInflight = 2
 
 // task is the unit of state and fencing: it processes the partitions it owns, one
 // step after another. One goroutine computes, a second commits what was computed.
@@ -66,12 +68,14 @@ type task struct {
 	status     atomic.Pointer[TaskStatus]
 	replayed   uint64
 	restored   uint64
+	whole      bool // the state is that of a step's end
 }
 
 // taskPartition is one partition of one source that the task owns.
 type taskPartition struct {
 	connectors.TopicPartition
 	source  int
+	known   bool              // whether next is known
 	next    int64             // offset up to which it was processed, as the journal has it
 	seen    int64             // next, or further if only control records follow
 	end     int64             // last stable offset as last seen
@@ -94,10 +98,15 @@ type stepBuffer struct {
 // errUncheckpointed says that the local checkpoint is not in the journal.
 var errUncheckpointed = errors.New("the local checkpoint is not a state of this journal")
 
-// run takes the task from fencing to the end of its life: until drain is closed
-// and all is committed, until ctx ends, or until something fails.
-func (t *task) run(ctx context.Context, drain <-chan struct{}) (err error) {
+// run takes the task from fencing to the end of its life: until soft ends and all
+// is committed, until ctx ends, which soft was derived from, or until something
+// fails. It may be called again after an error.
+func (t *task) run(ctx, soft context.Context) (err error) {
+	t.saving.Store(false) // a checkpoint staged for a step that was never committed
 	defer func() {
+		if r := recover(); r != nil {
+			err = fmt.Errorf("task %d: %w", t.id, panicked(r))
+		}
 		if err == nil || ctx.Err() != nil {
 			t.setPhase(Unassigned)
 		} else if errors.Is(err, connectors.ErrLost) {
@@ -107,24 +116,38 @@ func (t *task) run(ctx context.Context, drain <-chan struct{}) (err error) {
 		}
 		err = errors.Join(err, t.close())
 	}()
-	open, err := t.fence(ctx)
+	err = t.begin(ctx, soft)
+	if err != nil && soft.Err() != nil && ctx.Err() == nil {
+		t.log.Info("stopped before it was live", "last_step", t.step, "replayed", t.replayed, "reason", err)
+		if t.replayed > 0 && t.whole {
+			return t.checkpoint(ctx) // the next start goes on from here
+		}
+		return nil
+	}
 	if err != nil {
 		return err
 	}
-	err = t.restore(ctx, open)
+	return t.live(ctx, soft)
+}
+
+// begin takes the task to the end of its journal.
+func (t *task) begin(ctx, soft context.Context) error {
+	t.replayed, t.whole = 0, true
+	open, err := t.fence(soft)
+	if err != nil {
+		return err
+	}
+	err = t.restore(ctx, soft, open)
 	if errors.Is(err, errUncheckpointed) {
-		t.log.Warn("local checkpoint discarded; rebuilding from the journal", "reason", err)
-		if err = t.rebuildable(ctx, open); err == nil {
+		t.log.Warn("the local checkpoint cannot be used; rebuilding from the journal", "reason", err)
+		if err = t.rebuildable(soft, open); err == nil {
 			err = t.discard()
 		}
 		if err == nil {
-			err = t.restore(ctx, open)
+			err = t.restore(ctx, soft, open)
 		}
 	}
-	if err != nil {
-		return err
-	}
-	return t.live(ctx, drain)
+	return err
 }
 
 func (t *task) close() error {
@@ -175,8 +198,9 @@ func (t *task) fence(ctx context.Context) (open int64, err error) {
 }
 
 // restore rebuilds the state of the last committed step: the newest checkpoint,
-// then the journaled steps after it, emitting nothing.
-func (t *task) restore(ctx context.Context, open int64) error {
+// then the journaled steps after it, emitting nothing. Between two steps it stops
+// when soft ends.
+func (t *task) restore(ctx, soft context.Context, open int64) error {
 	t.setPhase(Locate)
 	var err error
 	if t.part, err = t.w.store.Open(t.id); err != nil {
@@ -189,8 +213,10 @@ func (t *task) restore(ctx context.Context, open int64) error {
 		return err
 	}
 	at, held := t.part.Last()
-	if err := t.w.sameCluster(at, held); err != nil {
-		return err
+	if held {
+		if err := t.w.sameOrigin(at); err != nil {
+			return err
+		}
 	}
 	t.step, t.hash, t.replayed, t.restored = at.Step, at.Hash, 0, at.Step
 	from := connectors.Earliest
@@ -198,23 +224,30 @@ func (t *task) restore(ctx context.Context, open int64) error {
 		from = at.Journal
 		for _, p := range at.Positions {
 			if i := t.partition(p.Topic, p.Partition); i >= 0 {
-				t.parts[i].next = p.Next
+				t.parts[i].next, t.parts[i].known = p.Next, true
 			}
 		}
 	}
-	rep := &replay{t: t, verified: !held, started: held}
+	rep := &replay{t: t, verified: !held}
 	if graph, err := hex.DecodeString(at.Meta["graph"]); err == nil {
 		copy(rep.graph[:], graph)
 	}
-	if err := t.tlog.ReadJournal(ctx, from, open, func(offset int64, b []byte) error { return rep.record(ctx, offset, b) }); err != nil {
+	err = t.tlog.ReadJournal(soft, from, open, func(offset int64, b []byte) error {
+		if soft.Err() != nil {
+			return soft.Err()
+		}
+		return rep.record(ctx, offset, b)
+	})
+	if err != nil {
 		return err
 	}
 	if err := rep.done(); err != nil {
 		return err
 	}
-	if err := t.checkOffsets(ctx); err != nil {
+	if err := t.checkOffsets(soft); err != nil {
 		return err
 	}
+	clear(t.core.errs.byReason) // counted when they were committed
 	if t.journal.Load() == 0 {
 		t.journal.Store(open)
 	}
@@ -224,21 +257,61 @@ func (t *task) restore(ctx context.Context, open int64) error {
 	return nil
 }
 
-// rebuildable checks that the journal reaches back to the first step, before the
-// local state is given up for it.
+// rebuildable checks that the journal reaches back to the first step, that this
+// pipeline file made all steps, and that the input of them is still there, before
+// the local state is given up for a rebuild.
 func (t *task) rebuildable(ctx context.Context, open int64) error {
 	first := uint64(0)
+	var graph state.Hash
+	var starts []connectors.Position // of the partitions as the journal begins
 	err := t.tlog.ReadJournal(ctx, connectors.Earliest, open, func(_ int64, b []byte) error {
-		s, _, err := parseJournal(b)
-		if s != nil && first == 0 {
+		s, o, err := parseJournal(b)
+		switch {
+		case err != nil:
+			return err
+		case o != nil:
+			graph = o.Graph
+			for _, p := range o.Positions {
+				i := t.partitionOf(o, p)
+				if i >= 0 && !slices.ContainsFunc(starts, func(s connectors.Position) bool { return s.TopicPartition == t.parts[i].TopicPartition }) {
+					starts = append(starts, connectors.Position{TopicPartition: t.parts[i].TopicPartition, Next: p.Next})
+				}
+			}
+		case graph != t.w.graph:
+			return fmt.Errorf("step %d was made by another pipeline file", s.Step)
+		case first == 0:
 			first = s.Step
 		}
-		return err
+		return nil
 	})
 	if err == nil && first != 1 {
-		err = fmt.Errorf("task %d: the local checkpoint does not fit the journal, and the journal does not reach back to step 1: the state cannot be rebuilt", t.id)
+		err = errors.New("the journal does not reach back to step 1")
 	}
-	return err
+	if err == nil {
+		err = t.inputsReach(ctx, starts)
+	}
+	if err != nil {
+		return fmt.Errorf("task %d: the local checkpoint does not fit the journal, and the state cannot be rebuilt from it: %w", t.id, err)
+	}
+	return nil
+}
+
+// inputsReach checks that the sources still hold what comes behind the positions.
+func (t *task) inputsReach(ctx context.Context, from []connectors.Position) error {
+	starts := slices.Clone(from)
+	for i := range starts {
+		starts[i].Next = connectors.Earliest
+	}
+	starts, err := t.w.cluster.Resolve(ctx, starts)
+	if err != nil {
+		return err
+	}
+	for i, s := range starts {
+		if s.Next > from[i].Next {
+			return fmt.Errorf("%v is needed from offset %d, its log starts at %d", s.TopicPartition, from[i].Next, s.Next)
+		}
+	}
+	return nil
 }
 
 // discard deletes the local state so that the task can be rebuilt from the
@@ -253,7 +326,8 @@ func (t *task) discard() error {
 	err := t.part.Close()
 	t.part = nil
 	for i := range t.parts {
-		t.parts[i].next, t.parts[i].pending = 0, nil
+		p := &t.parts[i]
+		p.next, p.known, p.pending = 0, false, nil
 	}
 	return errors.Join(err, t.w.store.Delete(t.id))
 }
@@ -264,6 +338,16 @@ func (t *task) partition(topic string, partition int32) int {
 
 func (t *task) partitionOfRun(r inputRun) int {
 	return slices.IndexFunc(t.parts, func(p taskPartition) bool { return p.source == r.Source && p.Partition == r.Partition })
+}
+
+// partitionOf finds the partition that an open record speaks of. The sources may
+// have others beside them now, so their names count.
+func (t *task) partitionOf(o *openRecord, r inputRun) int {
+	if r.Source >= len(o.Sources) {
+		return -1
+	}
+	r.Source = t.w.p.Source(o.Sources[r.Source].Name)
+	return t.partitionOfRun(r)
 }
 
 // checkOffsets compares the positions of the journal, which are the truth, with
@@ -324,25 +408,21 @@ func (t *task) poll(ctx context.Context, only int) (int, error) {
 }
 
 // consume feeds the core with what is pending of a partition, up to the offset
-// limit (exclusive) and at most rows records. It returns the number of records
-// and their bytes.
-func (t *task) consume(i int, limit int64, rows int) (n int, bytes int64, err error) {
+// limit (exclusive) and the bounds. It returns the records that it took and their
+// bytes.
+func (t *task) consume(i int, limit int64, most bounds) (recs []connectors.Record, bytes int64, err error) {
 	p := &t.parts[i]
 	f := p.pending
-	recs := f.Records
-	n = min(len(recs), rows)
-	if n > 0 && recs[n-1].Offset >= limit {
-		n, _ = slices.BinarySearchFunc(recs[:n], limit, func(r connectors.Record, o int64) int { return int(r.Offset - o) })
+	recs = f.Records
+	if n := len(recs); n > 0 && recs[n-1].Offset >= limit {
+		n, _ = slices.BinarySearchFunc(recs, limit, func(r connectors.Record, o int64) int { return cmp.Compare(r.Offset, o) })
+		recs = recs[:n]
+	}
+	n, bytes, err := t.core.feed(p.source, p.Partition, recs, most)
+	if err != nil {
+		return nil, 0, fmt.Errorf("task %d: %w", t.id, err)
 	}
 	recs = recs[:n]
-	for i := range recs {
-		bytes += int64(len(recs[i].Key) + len(recs[i].Value))
-	}
-	if n > 0 {
-		if err := t.core.feed(p.source, p.Partition, recs); err != nil {
-			return n, bytes, fmt.Errorf("task %d, %s, offsets %d to %d: %w", t.id, p.TopicPartition, recs[0].Offset, recs[n-1].Offset, err)
-		}
-	}
 	f.Records = f.Records[n:]
 	switch {
 	case len(f.Records) > 0:
@@ -353,7 +433,7 @@ func (t *task) consume(i int, limit int64, rows int) (n int, bytes int64, err er
 			p.pending = nil
 		}
 	}
-	return n, bytes, nil
+	return recs, bytes, nil
 }
 
 // openRecord describes this worker and what it runs.

@@ -9,6 +9,7 @@ import (
 	"log/slog"
 	"maps"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"time"
@@ -28,10 +29,14 @@ type Options struct {
 	Now        func() time.Time      // nil = time.Now
 	InstanceID string                // of the group member
 	Host       string
-	Version    string // of the program
-	BatchRows  int    // rows processed at once; 0 = the default; never changes a result
-	PollRows   int    // records taken from the feed at once; 0 = the default
+	Version    string        // of the program
+	DrainTime  time.Duration // how long a task may take to finish and save its last step; 0 = 20 s
+	BatchRows  int           // rows processed at once; 0 = the default; never changes a result
+	PollRows   int           // records taken from the feed at once; 0 = the default
 }
+
+// drainTime is less than what the group allows for a rebalance, 30 s or more.
+const drainTime = 20 * time.Second
 
 func (o *Options) pollRecords() int {
 	if o.PollRows > 0 {
@@ -61,6 +66,7 @@ type worker struct {
 
 	mu    sync.Mutex
 	tasks map[int]*running
+	late  []int // tasks that did not drain in time
 	fatal chan error
 	ctx   context.Context
 }
@@ -68,16 +74,18 @@ type worker struct {
 // running is a task and the means to end it.
 type running struct {
 	t     *task
-	drain chan struct{}
-	kill  context.CancelFunc
+	drain context.CancelFunc // finish what was begun
+	kill  context.CancelFunc // stop at once
 	done  chan struct{}
-	once  sync.Once
 }
 
 // NewWorker prepares a worker. The topics must exist: see [Prepare].
 func NewWorker(p *pipeline.Pipeline, topo *Topology, cluster connectors.Cluster, store state.Store, o Options) *Worker {
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if o.DrainTime <= 0 {
+		o.DrainTime = drainTime
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -93,7 +101,8 @@ func NewWorker(p *pipeline.Pipeline, topo *Topology, cluster connectors.Cluster,
 }
 
 // Run takes part in the group until ctx ends, then drains every task,
-// checkpoints, and leaves the group. It returns early when a task fails for good.
+// checkpoints, and leaves the group. It returns early when a task fails for good;
+// the others are drained then. It is called once.
 func (w *Worker) Run(ctx context.Context) error { return w.w.run(ctx) }
 
 func (w *worker) run(ctx context.Context) error {
@@ -113,17 +122,23 @@ func (w *worker) run(ctx context.Context) error {
 	case err = <-joined:
 		left = true
 	}
-	w.Revoked(w.running(), false)
-	leave()
+	w.mu.Lock()
+	w.late = nil // of rebalances
+	w.mu.Unlock()
+	leave() // which gives up every task
 	if !left {
 		if e := <-joined; e != nil && !errors.Is(e, context.Canceled) {
 			err = errors.Join(err, e)
 		}
 	}
+	w.Revoked(w.running(), false)
 	select {
 	case e := <-w.fatal:
 		err = errors.Join(err, e)
 	default:
+	}
+	if len(w.late) > 0 {
+		err = errors.Join(err, fmt.Errorf("tasks %v were stopped before they were done; the next start replays what is committed and goes on from there", w.late))
 	}
 	return err
 }
@@ -143,69 +158,84 @@ func (w *worker) Assigned(tasks []int) {
 			continue
 		}
 		ctx, kill := context.WithCancel(w.ctx)
-		r := &running{drain: make(chan struct{}), kill: kill, done: make(chan struct{})}
+		soft, drain := context.WithCancel(ctx)
+		r := &running{drain: drain, kill: kill, done: make(chan struct{})}
 		r.t = &task{id: id, w: w, log: w.opts.Log.With("pipeline", w.p.Name, "task", id)}
 		w.tasks[id] = r
 		go func() {
 			defer close(r.done)
-			w.supervise(ctx, r)
+			w.supervise(ctx, soft, r.t)
 		}()
 	}
 }
 
-// Revoked implements connectors.Host: it stops tasks and waits for them.
+// Revoked implements connectors.Host: it stops tasks and waits for them. One that
+// does not drain in time, because the brokers are away perhaps, is killed: nothing
+// is lost by that, its next owner replays.
 func (w *worker) Revoked(tasks []int, lost bool) {
+	stop := map[int]*running{}
 	w.mu.Lock()
-	var stop []*running
 	for _, id := range tasks {
 		if r := w.tasks[id]; r != nil {
-			stop = append(stop, r)
+			stop[id] = r
 			delete(w.tasks, id)
 		}
 	}
 	w.mu.Unlock()
 	for _, r := range stop {
-		if lost {
+		if r.drain(); lost {
 			r.kill()
 		}
-		r.once.Do(func() { close(r.drain) })
 	}
-	for _, r := range stop {
-		<-r.done
+	late := time.NewTimer(w.opts.DrainTime)
+	defer late.Stop()
+	for id, r := range stop {
+		select {
+		case <-r.done:
+		case <-late.C:
+			late.Reset(0) // for the others
+			w.mu.Lock()
+			w.late = append(w.late, id)
+			w.mu.Unlock()
+			r.t.log.Warn("task is not done in time and stopped; it will be replayed", "time", w.opts.DrainTime)
+			r.kill()
+			<-r.done
+		}
 		r.kill()
+		w.metrics.forget(r.t)
 	}
 }
 
 // supervise runs a task. One that was lost is taken up again, after a while, if
 // the group confirms that it is still this worker's: taking the lock of a task
 // that has moved away would stop its rightful owner.
-func (w *worker) supervise(ctx context.Context, r *running) {
+func (w *worker) supervise(ctx, soft context.Context, t *task) {
 	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
-		err := r.t.run(ctx, r.drain)
+		begun := w.now()
+		err := t.run(ctx, soft)
 		if err == nil || ctx.Err() != nil {
 			return
 		}
 		if !errors.Is(err, connectors.ErrLost) {
-			r.t.log.Error("task failed", "err", err)
+			var p *panicError
+			if errors.As(err, &p) {
+				t.log.Error("task failed", "err", err, "stack", string(p.stack))
+			} else {
+				t.log.Error("task failed", "err", err)
+			}
 			select {
 			case w.fatal <- err:
 			default:
 			}
 			return
 		}
-		r.t.log.Warn("task lost to another worker; will ask for it again while the group gives it to this one", "in", pause)
-		select {
-		case <-r.drain:
-			return
-		case <-ctx.Done():
-			return
-		case <-time.After(pause):
+		if w.now().Sub(begun) > time.Minute {
+			pause = time.Second // not one loss after another
 		}
-		for w.cluster.Confirm(ctx, r.t.id) != nil {
+		t.log.Warn("task lost to another worker; will ask for it again while the group gives it to this one", "in", pause, "reason", err)
+		for again := true; again; again = w.cluster.Confirm(ctx, t.id) != nil {
 			select {
-			case <-r.drain:
-				return
-			case <-ctx.Done():
+			case <-soft.Done():
 				return
 			case <-time.After(pause):
 			}
@@ -231,13 +261,36 @@ func (w *worker) partitionCount(topic string) int32 { return max(w.partitions[to
 
 // meta identifies what a checkpoint belongs to.
 func (w *worker) meta() map[string]string {
-	return map[string]string{"cluster": w.clusterID, "graph": hex.EncodeToString(w.graph[:])}
+	m := map[string]string{"cluster": w.clusterID, "graph": hex.EncodeToString(w.graph[:])}
+	for i, s := range w.p.Sources {
+		m[sourceMeta+s.Name] = fmt.Sprintf("%x %d %s", w.sourceInfo[i].ID, w.sourceInfo[i].Partitions, s.Topic)
+	}
+	return m
 }
 
-// sameCluster refuses a checkpoint that was taken from another cluster.
-func (w *worker) sameCluster(m state.Manifest, held bool) error {
-	if have := m.Meta["cluster"]; held && have != w.clusterID {
+// sourceMeta begins the keys that say which topic a source was.
+const sourceMeta = "source "
+
+// sameOrigin refuses a checkpoint that was taken from another cluster or of other
+// topics.
+func (w *worker) sameOrigin(m state.Manifest) error {
+	if have := m.Meta["cluster"]; have != w.clusterID {
 		return fmt.Errorf("the state folder belongs to Kafka cluster %q, the brokers are of cluster %q; use another state folder, or delete this one to start afresh", have, w.clusterID)
+	}
+	for i, s := range w.p.Sources {
+		id, rest, _ := strings.Cut(m.Meta[sourceMeta+s.Name], " ")
+		partitions, topic, found := strings.Cut(rest, " ")
+		if !found {
+			continue // a source that was added since
+		}
+		was := openSource{Name: s.Name, Topic: topic}
+		was.Partitions, _ = strconv.Atoi(partitions)
+		if b, err := hex.DecodeString(id); err == nil {
+			copy(was.ID[:], b)
+		}
+		if err := sameSource(was, w.sourceInfo[i]); err != nil {
+			return err
+		}
 	}
 	return nil
 }

@@ -30,7 +30,19 @@ func (s *Store) Open(task int) (state.Partition, error) {
 	}
 	s.open[task] = true
 	s.mu.Unlock()
-	m, ok, err := s.Manifest(task)
+	// A commit that its caller gave up may still be on its way to the disk: what is
+	// read from here on must not change under the reader.
+	ctx, cancel := context.WithTimeoutCause(context.Background(), closeTimeout, errors.New("the disk does not answer"))
+	defer cancel()
+	err := s.acquire(ctx)
+	if err == nil {
+		<-s.turn
+	}
+	var m state.Manifest
+	var ok bool
+	if err == nil {
+		m, ok, err = s.Manifest(task)
+	}
 	if err != nil {
 		s.release(task)
 		return nil, err
