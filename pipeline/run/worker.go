@@ -134,7 +134,9 @@ func (w *worker) run(ctx context.Context) error {
 	w.Revoked(w.running(), false)
 	select {
 	case e := <-w.fatal:
-		err = errors.Join(err, e)
+		if err == nil || err.Error() != e.Error() { // what fails one task often fails all
+			err = errors.Join(err, e)
+		}
 	default:
 	}
 	if len(w.late) > 0 {
