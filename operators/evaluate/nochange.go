@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gradstream/gradstream/internal/exact"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
@@ -69,7 +70,7 @@ type noChangeState struct {
 }
 
 func newNoChange(c *noChangeConfig, env *operators.Env) operators.Operator {
-	o := &noChange{labelName: c.label.Name, confidence: c.confidence, right: -math.Log(c.confidence), wrong: -math.Log(1 - c.confidence)}
+	o := &noChange{labelName: c.label.Name, confidence: c.confidence, right: -exact.Log(c.confidence), wrong: -exact.Log(1 - c.confidence)}
 	kind := c.predict
 	if i := env.Input(0).Lookup(c.label.Name); kind == "auto" && i >= 0 {
 		kind = map[batch.Type]string{batch.Bool: "probability", batch.String: "class"}[env.Input(0).Fields[i].Type]

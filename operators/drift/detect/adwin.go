@@ -3,6 +3,8 @@ package detect
 import (
 	"fmt"
 	"math"
+
+	"github.com/gradstream/gradstream/internal/exact"
 )
 
 // After says what ADWIN does with its window once it has raised an alarm.
@@ -213,7 +215,7 @@ func (a *ADWIN) cut() float64 {
 	s := &a.s
 	width := float64(s.Width)
 	minPart := float64(a.opt.MinPart)
-	logTerm := math.Log(2 * math.Log(width) / a.opt.Delta)
+	logTerm := exact.Log(2 * exact.Log(width) / a.opt.Delta)
 	if !(logTerm > 0) { // a window of one or two inputs at a very large delta: the bound has no meaning
 		return 0
 	}

@@ -1,6 +1,10 @@
 package metric
 
-import "math"
+import (
+	"math"
+
+	"github.com/gradstream/gradstream/internal/exact"
+)
 
 // LogLossState is what LogLoss remembers.
 type LogLossState struct {
@@ -22,7 +26,7 @@ func (m *LogLoss) UpdateBinary(label bool, p float64) {
 	}
 	const edge = 1e-15
 	m.s.Rows++
-	m.s.Loss.Add(-math.Log(min(max(q, edge), 1-edge)))
+	m.s.Loss.Add(-exact.Log(min(max(q, edge), 1-edge)))
 }
 
 // Value implements Metric; it is undefined before the first row.
@@ -51,7 +55,7 @@ func (m *LogLoss) Reset() { m.s = LogLossState{} }
 func (m *LogLoss) State() any { return &m.s }
 
 func init() {
-	register(Spec{Name: "log_loss", Best: Lower, Hi: math.Log(1e15) + 1e-9,
+	register(Spec{Name: "log_loss", Best: Lower, Hi: exact.Log(1e15) + 1e-9,
 		Doc:    "Mean of −ln of the probability given to the label, clipped to [1e-15, 1−1e-15].",
 		Binary: func(Options) Binary { return &LogLoss{} }})
 }

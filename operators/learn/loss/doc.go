@@ -22,7 +22,6 @@
 // is 0. For finite p and y every result is finite: what would overflow is held
 // at ±[math.MaxFloat64].
 //
-// The exponential and the logarithm are the package's own ([Exp], [Log1p]):
-// those of package math differ between processors in the last bit, and a model
-// rebuilt from its input on another processor has to come out the same.
+// Results are the same bits on every processor: a model rebuilt from its input
+// on another one has to come out the same.
 package loss

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"math"
 	"strings"
+
+	"github.com/gradstream/gradstream/internal/exact"
 )
 
 // Kind names a loss function.
@@ -104,13 +106,13 @@ func (f Func) Value(score, y float64) float64 {
 		z := float64(y * score)
 		switch {
 		case z > logTail:
-			return Exp(-z)
+			return exact.Exp(-z)
 		case z < -logTail:
 			return hold(-z)
 		case z < 0:
-			return Log1p(Exp(z)) - z
+			return exact.Log1p(exact.Exp(z)) - z
 		}
-		return Log1p(Exp(-z))
+		return exact.Log1p(exact.Exp(-z))
 	case Hinge:
 		return hold(max(0, 1-float64(y*score)))
 	case Squared:
@@ -141,11 +143,11 @@ func (f Func) Gradient(score, y float64) float64 {
 		z := float64(y * score)
 		switch {
 		case z > logTail:
-			return -y * Exp(-z)
+			return -y * exact.Exp(-z)
 		case z < -logTail:
 			return -y
 		}
-		return -y / (1 + Exp(z))
+		return -y / (1 + exact.Exp(z))
 	case Hinge:
 		if y*score < 1 {
 			return -y
@@ -186,9 +188,9 @@ func (f Func) Link(score float64) float64 {
 // Sigmoid is 1/(1+e^-x), without overflow at either end.
 func Sigmoid(x float64) float64 {
 	if x >= 0 {
-		return 1 / (1 + Exp(-x))
+		return 1 / (1 + exact.Exp(-x))
 	}
-	e := Exp(x)
+	e := exact.Exp(x)
 	return e / (1 + e)
 }
 

@@ -1,4 +1,9 @@
-package loss
+// Package exact has elementary functions that give the same bits on every
+// processor. Those of package math do not: some are written in assembly, others
+// leave the compiler to fuse multiplications and additions where the processor
+// can. A task that moves to another kind of processor has to come to the same
+// state and the same outputs, so what operators compute goes through these.
+package exact
 
 import "math"
 
@@ -17,7 +22,7 @@ var expTerms = [...]float64{
 	1.0 / 6, 1.0 / 2,
 }
 
-// artanhTerms are 1/25, 1/23, … 1/3: artanh(s)/s - 1 in powers of s², with a
+// artanhTerms are 1/25, 1/23, … 1/3: artanh(s)/s - 1 in powers of q = s², with a
 // remainder below 2^-60 for |s| ≤ 1/5.
 var artanhTerms = [...]float64{
 	1.0 / 25, 1.0 / 23, 1.0 / 21, 1.0 / 19, 1.0 / 17, 1.0 / 15, 1.0 / 13,
@@ -67,11 +72,42 @@ func Log1p(x float64) float64 {
 	}
 	// ln(1+x) = 2 artanh(s), s = x/(2+x), |s| ≤ 1/5.
 	s := x / (2 + x)
-	q := float64(s * s)
+	p := artanh(float64(s * s))
+	s += s
+	return hi + (s + (float64(s*p) + lo))
+}
+
+// artanh is artanh(s)/s - 1 for |s| ≤ 1/5, of q = s².
+func artanh(q float64) float64 {
 	p := 0.0
 	for _, c := range artanhTerms {
 		p = float64(q * (p + c))
 	}
-	s += s
-	return hi + (s + (float64(s*p) + lo))
+	return p
+}
+
+// Log is ln x, within 1 unit in the last place of the true value and the same
+// bits on every processor. Log(0) is -Inf, Log(+Inf) is +Inf, and negative
+// numbers and NaN give NaN, as [math.Log].
+func Log(x float64) float64 {
+	switch {
+	case x != x || x < 0:
+		return math.NaN()
+	case x == 0:
+		return math.Inf(-1)
+	case x > math.MaxFloat64:
+		return x
+	}
+	// x = m·2^k with m in [√½, √2).
+	m, n := math.Frexp(x)
+	if m < math.Sqrt2/2 {
+		m += m
+		n--
+	}
+	// ln m = 2 artanh(s) with s = f/(2+f), and 2s = f - s·f, so that the error of
+	// s counts in the small part only.
+	k, f := float64(n), m-1
+	s := f / (2 + f)
+	p := 2 * artanh(float64(s*s))
+	return float64(k*ln2Hi) + (f - (float64(s*(f-p)) - float64(k*ln2Lo)))
 }
