@@ -169,12 +169,12 @@ func renderDemo(s *demoSnapshot, width, height int, color bool) []string {
 	c.end()
 	c.label("rate")
 	c.put(styleBold, fmt.Sprintf("%11s", thousands(int64(math.Round(s.Rate)))))
-	c.put(styleDim, " events/s      ")
+	c.put(styleDim, " events/s       ")
 	c.put(styleAccent, sparkline(s.Rates, spark, true))
 	c.end()
 	c.label("lag")
 	c.put(styleBold, fmt.Sprintf("%11s", thousands(s.Lag())))
-	c.put(styleDim, " events        ")
+	c.put(styleDim, " events         ")
 	c.put(styleAccent, sparkline(s.Lags, spark, true))
 	c.end()
 	c.label("latency")
@@ -216,7 +216,7 @@ func renderDemo(s *demoSnapshot, width, height int, color bool) []string {
 	if s.Stopping != "" {
 		foot++
 	}
-	c.put(styleDim, fmt.Sprintf(" %-5s %-7s %8s %11s   %-17s %s", "task", "phase", "step", "events", "event time", "partitions (next of end)"))
+	c.put(styleDim, fmt.Sprintf(" %-5s %-7s %8s %11s   %-17s %s", "task", "phase", "step", "events", "event time", "partitions, read"))
 	c.end()
 	room := max(1, height-len(c.lines)-foot)
 	for i, t := range s.Tasks {
@@ -348,8 +348,9 @@ func (d demoDrift) String() string {
 	return fmt.Sprintf("%s (task %d)", d.At.Format("2006-01-02 15:04"), d.Task)
 }
 
+// partitionText says how far a partition was read.
 func partitionText(p run.PartitionState) string {
-	return fmt.Sprintf("%s[%d] %s of %s", p.Topic, p.Partition, thousands(p.Next), thousands(max(p.End, p.Next)))
+	return fmt.Sprintf("[%d] %s of %s", p.Partition, thousands(p.Next), thousands(max(p.End, p.Next)))
 }
 
 var sparks = []rune("▁▂▃▄▅▆▇█")
