@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -23,8 +24,20 @@ func (h *harness) client(extra ...kgo.Opt) (*kgo.Client, error) {
 }
 
 func (h *harness) create(ctx context.Context, topic string) error {
-	_, err := h.adm.CreateTopic(ctx, partitions, 1, nil, topic)
-	return err
+	if _, err := h.adm.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+		return err
+	}
+	// A broker learns of it a moment after the controller has made it.
+	for try := 0; ; try++ {
+		all, err := h.adm.ListTopics(ctx, topic)
+		if err == nil && len(all[topic].Partitions) == partitions {
+			return nil
+		}
+		if try == 200 {
+			return errors.Join(fmt.Errorf("topic %s does not show up", topic), err)
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // fill writes the backlog.
