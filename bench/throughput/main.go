@@ -31,6 +31,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gradstream/gradstream/internal/testutil/realkafka"
 )
@@ -110,6 +111,7 @@ type harness struct {
 	opts
 	dir    string
 	kafka  *realkafka.Cluster
+	cl     *kgo.Client
 	adm    *kadm.Client
 	labels []bool // of the events of the backlog
 	serial int    // of runs, to name topics and groups apart
@@ -142,12 +144,11 @@ func bench(ctx context.Context, o opts) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, h.kafka.Close()) }()
-	cl, err := h.client()
-	if err != nil {
+	if h.cl, err = h.client(); err != nil {
 		return err
 	}
-	defer cl.Close()
-	h.adm = kadm.NewClient(cl)
+	defer h.cl.Close()
+	h.adm = kadm.NewClient(h.cl)
 
 	res := &results{
 		Machine: machine(), Go: runtime.Version(), Kafka: realkafka.Version(), Taken: time.Now().UTC().Format(time.RFC3339),

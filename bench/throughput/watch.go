@@ -3,7 +3,6 @@ package main
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -11,6 +10,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gradstream/gradstream/bench/clicks"
 )
@@ -27,17 +27,24 @@ func (h *harness) create(ctx context.Context, topic string) error {
 	if _, err := h.adm.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
 		return err
 	}
-	// A broker learns of it a moment after the controller has made it.
-	for try := 0; ; try++ {
-		all, err := h.adm.ListTopics(ctx, topic)
-		if err == nil && len(all[topic].Partitions) == partitions {
-			return nil
+	// A broker learns of it a moment after the controller has made it. The request
+	// goes past the client, which would answer from its memory.
+	req := kmsg.NewPtrMetadataRequest()
+	rt := kmsg.NewMetadataRequestTopic()
+	rt.Topic = &topic
+	req.Topics = []kmsg.MetadataRequestTopic{rt}
+	for range 500 {
+		resp, err := h.cl.SeedBrokers()[0].Request(ctx, req)
+		if err != nil {
+			return err
 		}
-		if try == 200 {
-			return errors.Join(fmt.Errorf("topic %s does not show up", topic), err)
+		t := resp.(*kmsg.MetadataResponse).Topics
+		if len(t) == 1 && t[0].ErrorCode == 0 && len(t[0].Partitions) == partitions {
+			return nil
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
+	return fmt.Errorf("topic %s does not show up", topic)
 }
 
 // fill writes the backlog.
