@@ -52,7 +52,7 @@ type variable struct {
 // newCondition compiles an expression, and complains to env of what is wrong
 // with it; the result is then nil.
 func newCondition(text spec.Text, env *operators.Env) *condition {
-	r := &resolver{schema: env.Input(0), paths: map[ast.Node]path{}, open: map[ast.Node]bool{}, used: map[string]bool{}}
+	r := &resolver{schema: env.Input(0), paths: map[ast.Node]path{}, open: map[ast.Node]bool{}, used: map[string]bool{}, guarded: map[*ast.BinaryNode]bool{}}
 	known := types.Map{}
 	for _, f := range r.schema.Fields {
 		if t, ok := typeOf(f); ok {
@@ -145,6 +145,9 @@ func (c *condition) holds(in *batch.Batch, row int) (bool, error) {
 		if at := (*file.Error)(nil); errors.As(err, &at) {
 			msg = at.Message
 		}
+		if strings.HasPrefix(msg, "interface conversion: ") || strings.HasPrefix(msg, "reflect: ") {
+			msg = "a function of a null"
+		}
 		return false, fmt.Errorf("%s: %s", c.text, strings.ReplaceAll(plain(msg), "<nil>", "null"))
 	}
 	holds, ok := out.(bool)
@@ -214,7 +217,10 @@ type resolver struct {
 	paths  map[ast.Node]path
 	open   map[ast.Node]bool // names that are no column
 	calls  []path            // of functions there are not
+	powers []int             // where exponents are that are not whole constants
 	used   map[string]bool
+
+	guarded map[*ast.BinaryNode]bool
 }
 
 // Visit implements ast.Visitor. Children are visited before their parents.
@@ -240,6 +246,15 @@ func (r *resolver) Visit(at *ast.Node) {
 			delete(r.open, n.Callee)
 			r.calls = append(r.calls, name)
 		}
+	case *ast.BinaryNode:
+		switch n.Operator {
+		case "in":
+			r.guard(at, n)
+		case "**", "^":
+			if _, whole := n.Right.(*ast.IntegerNode); !whole {
+				r.powers = append(r.powers, n.Right.Location().From)
+			}
+		}
 	case *ast.VariableDeclaratorNode: // what looked like columns in its scope were this
 		for node := range r.open {
 			if name, _, _ := strings.Cut(r.paths[node].name, "."); name == n.Name {
@@ -247,6 +262,23 @@ func (r *resolver) Visit(at *ast.Node) {
 			}
 		}
 	}
+}
+
+// guard makes `a in list` false where the column a is null. The compiler turns a
+// list of constants into a set, in which the machine looks up a null as "" or 0.
+func (r *resolver) guard(at *ast.Node, n *ast.BinaryNode) {
+	left, ok := n.Left.(*ast.IdentifierNode)
+	if !ok || r.guarded[n] {
+		return
+	}
+	if i := r.schema.Lookup(left.Value); i < 0 || !r.schema.Fields[i].Nullable {
+		return
+	}
+	r.guarded[n] = true
+	known := &ast.BinaryNode{Operator: "!=", Left: &ast.IdentifierNode{Value: left.Value}, Right: &ast.NilNode{}}
+	known.SetLocation(n.Location())
+	known.Left.SetLocation(left.Location())
+	ast.Patch(at, &ast.BinaryNode{Operator: "and", Left: known, Right: n})
 }
 
 // resolve takes a node as the column of a name, if there is one.
@@ -280,6 +312,10 @@ func (r *resolver) complain(text spec.Text, env *operators.Env) bool {
 	}
 	for _, name := range r.calls {
 		env.Errorf(text.At(name.from), suggest(name.name, functions, "function"), "no function %q", name.name)
+		found = true
+	}
+	for _, at := range r.powers {
+		env.Errorf(text.At(at), "expected a whole number, as in price ** 2: other powers differ between processors in the last digit", "an exponent that is not a constant")
 		found = true
 	}
 	for _, name := range r.paths {
