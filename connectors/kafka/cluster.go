@@ -49,6 +49,12 @@ type Options struct {
 	Tasks   int                                     // number of tasks
 	TaskOf  func(topic string, partition int32) int // default partition mod Tasks
 
+	// LocalSteps says of which tasks this worker has a local copy of the state, and
+	// the step each is of. It is called whenever the group is rebalanced, from any
+	// goroutine, and must not block: tasks that nobody runs go where their newest
+	// copy is. Default none.
+	LocalSteps func() map[int]uint64
+
 	JournalTopic string // default Pipeline.journal; partition = task
 	StateTopic   string // default Pipeline.state; partition = task; may be missing
 

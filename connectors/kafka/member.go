@@ -30,7 +30,8 @@ type member struct {
 	change sync.Mutex
 	parts  map[connectors.TopicPartition]bool // assigned to this member
 	host   connectors.Host
-	gone   bool // leaving: the host has been told everything
+	gone   bool        // leaving: the host has been told everything
+	follow *time.Timer // runs out when the rebalance that is to follow the last one does not come; nil: none is to
 }
 
 // wholeTasks returns the tasks all of whose partitions are held, ascending, and
@@ -65,7 +66,13 @@ func wholeTasks(held map[connectors.TopicPartition]bool, counts map[string]int, 
 // goroutine at a time. Then it gives all tasks back, leaves the group by naming
 // the instance id, so that another member takes over at once, and returns nil. It
 // returns an error if membership is not allowed, if another process has joined
-// with the same instance id, or if the sources' partitions change.
+// with the same instance id, if the other members have other sources or another
+// number of tasks, or if the sources' partitions change.
+//
+// Tasks come and go whole, as [planTasks] says. While the host drains what it is
+// to give up, in Revoked, the member goes on sending heartbeats and its other
+// tasks run on; a drain of more than twice the rebalance timeout, which is four
+// sessions and at least 30 s, costs the member its place in the group.
 func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 	if c.opt.Tasks == 0 || len(c.opt.Sources) == 0 {
 		return errors.New("joining the group needs sources and tasks")
@@ -95,17 +102,20 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 		default:
 		}
 	}
+	b := newBalancer(&c.opt, counts)
+	drain := max(4*c.opt.SessionTimeout, 30*time.Second)
 	opts := []kgo.Opt{
 		kgo.ConsumerGroup(c.opt.Group),
 		kgo.ConsumeTopics(c.opt.Sources...),
-		kgo.Balancers(kgo.CooperativeStickyBalancer()),
+		kgo.Balancers(b),
 		kgo.SessionTimeout(c.opt.SessionTimeout),
-		kgo.HeartbeatInterval(max(c.opt.SessionTimeout/6, 100*time.Millisecond)),
-		kgo.RebalanceTimeout(max(4*c.opt.SessionTimeout, 30*time.Second)), // time to drain
+		kgo.HeartbeatInterval(min(max(c.opt.SessionTimeout/6, 100*time.Millisecond), time.Second)),
+		kgo.RebalanceTimeout(drain),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.OnPartitionsAssigned(func(_ context.Context, _ *kgo.Client, got map[string][]int32) {
+		kgo.OnPartitionsAssigned(func(_ context.Context, cl *kgo.Client, got map[string][]int32) {
 			c.assigned(got, counts)
+			c.awaitFollowing(cl, b, drain)
 		}),
 		kgo.OnPartitionsRevoked(func(_ context.Context, _ *kgo.Client, gone map[string][]int32) {
 			c.revoked(gone, counts, false)
@@ -119,6 +129,10 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 			case errors.Is(err, kerr.FencedInstanceID):
 				fail(fmt.Errorf("another process has joined group %s as %s: does it run on a copy of the state folder, or was the folder's instance id given twice? (%w)",
 					c.opt.Group, c.opt.InstanceID, err))
+			case errors.Is(err, kerr.InconsistentGroupProtocol):
+				fail(fmt.Errorf("group %s has members that are not gradstream workers of this version: stop them first, or give this pipeline a group of its own (%w)", c.opt.Group, err))
+			case finalBalance(err):
+				fail(err)
 			case finalError(err):
 				fail(explain("joining group "+c.opt.Group, err))
 			default:
@@ -129,12 +143,13 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 	if c.opt.InstanceID != "" {
 		opts = append(opts, kgo.InstanceID(c.opt.InstanceID))
 	}
+	m.mu.Lock() // the client joins at once, and tasks must not come before it is noted
 	cl, err := c.client(append(opts, c.metrics("member")...)...)
 	if err != nil {
+		m.mu.Unlock()
 		return err
 	}
 	cl.PauseFetchTopics(c.opt.Sources...)
-	m.mu.Lock()
 	m.cl, m.joined, m.owned = cl, true, map[int]bool{}
 	m.mu.Unlock()
 
@@ -142,8 +157,34 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 	case <-ctx.Done():
 	case err = <-failed:
 	}
-	c.leave(cl, err != nil)
+	c.leave(cl, err)
 	return err
+}
+
+// awaitFollowing sees to it that a rebalance that withheld tasks is followed by
+// the one that hands them out. It is when those that run them give them up and
+// join again; but a member with an instance id that dies just then and is
+// restarted is handed its last assignment by the broker, with no rebalance, and
+// has nothing left to give up. Such a member joins again at once, and everyone
+// does if there was nothing within the time allowed for draining.
+func (c *Cluster) awaitFollowing(cl *kgo.Client, b *balancer, within time.Duration) {
+	m := &c.member
+	m.change.Lock()
+	defer m.change.Unlock()
+	if m.follow != nil {
+		m.follow.Stop()
+		m.follow = nil
+	}
+	if m.gone {
+		return
+	}
+	id, _ := cl.GroupMetadata()
+	switch waits, ours := b.unfinished(id); {
+	case waits && ours:
+		m.follow = time.AfterFunc(within, cl.ForceRebalance)
+	case waits:
+		cl.ForceRebalance()
+	}
 }
 
 // groupErrors hears of every error that ends a group session.
@@ -182,7 +223,7 @@ func (c *Cluster) assigned(got map[string][]int32, counts map[string]int) {
 	}
 	whole, part := wholeTasks(m.parts, counts, c.opt.Tasks, c.opt.TaskOf)
 	if len(part) > 0 {
-		c.log.Warn("some tasks are split between workers and wait; use one worker, or one task a partition", "tasks", part)
+		c.log.Warn("some tasks are split between the members of the group and wait: is one of them another program?", "group", c.opt.Group, "tasks", part)
 	}
 	var fresh []int
 	m.mu.Lock()
@@ -246,11 +287,18 @@ func (c *Cluster) drop(which func(task int) bool, lost bool) {
 // leave drains everything while the member still sends its heartbeats, then
 // leaves the group. A static member does not leave by closing, which would make
 // the next owner wait for the session to time out, so the group is told.
-func (c *Cluster) leave(cl *kgo.Client, lost bool) {
+//
+// After an error of the group session nothing is drained, and the group is told
+// only if it still takes this worker for a member.
+func (c *Cluster) leave(cl *kgo.Client, why error) {
 	m := &c.member
 	m.change.Lock()
-	c.drop(func(int) bool { return true }, lost)
+	c.drop(func(int) bool { return true }, why != nil)
 	m.gone = true
+	if m.follow != nil {
+		m.follow.Stop()
+		m.follow = nil
+	}
 	m.change.Unlock()
 
 	id, _ := cl.GroupMetadata()
@@ -258,7 +306,7 @@ func (c *Cluster) leave(cl *kgo.Client, lost bool) {
 	m.cl, m.owned = nil, nil
 	m.mu.Unlock()
 	cl.Close()
-	if lost || c.opt.InstanceID == "" || id == "" {
+	if why != nil && !finalBalance(why) || c.opt.InstanceID == "" || id == "" {
 		return
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), c.opt.SessionTimeout)
