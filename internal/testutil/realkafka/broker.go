@@ -25,6 +25,7 @@ type Broker struct {
 	cluster              *Cluster
 	id                   int // node.id
 	port, controllerPort int
+	peerPort             int // that of clients unless addresses are advertised
 	dir                  string
 
 	mu   sync.Mutex
@@ -78,8 +79,11 @@ func (p *process) alive() bool {
 	}
 }
 
-// Addr returns the broker's address, host:port.
+// Addr returns the address that the broker listens on for clients, host:port, whatever it advertises.
 func (b *Broker) Addr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.port)) }
+
+// PeerAddr returns the address that other brokers use where none is advertised to them.
+func (b *Broker) PeerAddr() string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(b.peerPort)) }
 
 // ID returns the broker's node id in Kafka.
 func (b *Broker) ID() int { return b.id }

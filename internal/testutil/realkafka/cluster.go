@@ -71,13 +71,13 @@ func Run(ctx context.Context, dir string, opts Options) (*Cluster, error) {
 // start formats the storage of every broker and starts them all.
 func (c *Cluster) start(ctx context.Context) error {
 	n := c.opts.Brokers
-	free, err := freePorts(2 * n)
+	free, err := freePorts(3 * n)
 	if err != nil {
 		return err
 	}
 	var controllers, voters []string
 	for i := range n {
-		port, controller := free[2*i], free[2*i+1]
+		port, controller, peers := free[3*i], free[3*i+1], free[3*i+2]
 		if c.opts.Port != 0 {
 			port = c.opts.Port + i
 		}
@@ -85,9 +85,12 @@ func (c *Cluster) start(ctx context.Context) error {
 		controllers = append(controllers, address)
 		voters = append(voters, fmt.Sprintf("%d@%s:%s", i+1, address, newUUID()))
 		c.brokers = append(c.brokers, &Broker{
-			cluster: c, id: i + 1, port: port, controllerPort: controller,
+			cluster: c, id: i + 1, port: port, controllerPort: controller, peerPort: port,
 			dir: filepath.Join(c.dir, fmt.Sprintf("broker-%d", i+1)),
 		})
+		if c.opts.Advertise != nil || c.opts.AdvertisePeers != nil {
+			c.brokers[i].peerPort = peers
+		}
 	}
 	if err := os.MkdirAll(c.dir, 0o755); err != nil {
 		return err
@@ -105,8 +108,15 @@ func (c *Cluster) start(ctx context.Context) error {
 		if err := os.MkdirAll(b.dir, 0o755); err != nil {
 			return err
 		}
+		extra := c.opts.Properties
+		if b.peerPort != b.port {
+			var err error
+			if extra, err = advertised(c.opts, b.id-1, b.port, b.peerPort, b.controllerPort); err != nil {
+				return err
+			}
+		}
 		text := properties(b.id, b.port, b.controllerPort, strings.Join(controllers, ","),
-			filepath.Join(b.dir, "data"), n, c.opts.Properties)
+			filepath.Join(b.dir, "data"), n, extra)
 		if err := os.WriteFile(b.config(), []byte(text), 0o644); err != nil {
 			return err
 		}

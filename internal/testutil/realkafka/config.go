@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"maps"
 	mathrand "math/rand/v2"
 	"net"
 	"slices"
@@ -22,6 +23,13 @@ type Options struct {
 	Properties map[string]string
 	// Port is the first broker's port on 127.0.0.1; the others take the following ones. 0 picks free ports.
 	Port int
+	// Advertise says where clients are told to find broker i, from 0: host:port, such as a proxy in front of
+	// [Broker.Addr], which may start later. Brokers then talk to each other on listeners of their own. nil: the brokers
+	// themselves, on one listener.
+	Advertise func(i int) string
+	// AdvertisePeers says likewise where the other brokers are told to find broker i, whose address for them is
+	// [Broker.PeerAddr]. nil: that one.
+	AdvertisePeers func(i int) string
 	// HeapMB is each broker's largest Java heap in MiB. Default 512.
 	HeapMB int
 	// JVMArgs are further arguments of each broker's Java.
@@ -102,6 +110,31 @@ func properties(id, port, controllerPort int, bootstrap string, logDir string, b
 		fmt.Fprintf(&b, "%s=%s\n", escape.Replace(k), escape.Replace(set[k]))
 	}
 	return b.String()
+}
+
+// advertised returns properties that give clients and brokers a listener each and tell them the addresses of opts.
+func advertised(opts Options, i, port, peerPort, controllerPort int) (map[string]string, error) {
+	at := func(port int) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(port)) }
+	clients, peers := at(port), at(peerPort)
+	for _, a := range []struct {
+		to  *string
+		say func(i int) string
+	}{{&clients, opts.Advertise}, {&peers, opts.AdvertisePeers}} {
+		if a.say == nil {
+			continue
+		}
+		*a.to = a.say(i)
+		if _, _, err := net.SplitHostPort(*a.to); err != nil {
+			return nil, fmt.Errorf("realkafka: the address to advertise for broker %d: %w", i, err)
+		}
+	}
+	set := map[string]string{
+		"listeners":                      fmt.Sprintf("BROKER://%s,CLIENT://%s,CONTROLLER://%s", at(peerPort), at(port), at(controllerPort)),
+		"advertised.listeners":           fmt.Sprintf("BROKER://%s,CLIENT://%s,CONTROLLER://%s", peers, clients, at(controllerPort)),
+		"listener.security.protocol.map": "BROKER:PLAINTEXT,CLIENT:PLAINTEXT,CONTROLLER:PLAINTEXT",
+	}
+	maps.Copy(set, opts.Properties)
+	return set, nil
 }
 
 // escape writes keys and values so that Java reads them back from a properties file, backslashes of Windows paths included.

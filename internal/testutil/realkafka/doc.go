@@ -18,6 +18,8 @@
 // A client that opens a connection to a paused broker waits for its handshake as long as kgo.RequestTimeoutOverhead says
 // (10 s), whatever its context.
 //
+// With [Options.Advertise] brokers name other addresses than their own, so that clients go through a proxy.
+//
 // Tests that share a broker must name their topics, groups and transactional ids apart and must not harm it.
 // [Run] and [Cluster.Close] do the same without a test, for benchmarks; the command cmd/kafkabroker runs one from the
 // shell and prints its address:

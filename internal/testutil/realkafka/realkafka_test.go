@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -346,6 +347,27 @@ func TestProperties(t *testing.T) {
 	}
 	if !slices.IsSorted(lines[:len(lines)-1]) {
 		t.Error("lines are not in order")
+	}
+}
+
+func TestAdvertised(t *testing.T) {
+	opts := Options{Advertise: func(i int) string { return fmt.Sprintf("127.0.0.1:%d", 9100+i) }, Properties: map[string]string{"a": "b"}}
+	set, err := advertised(opts, 1, 9001, 9002, 9003)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for key, want := range map[string]string{
+		"a":                    "b",
+		"listeners":            "BROKER://127.0.0.1:9002,CLIENT://127.0.0.1:9001,CONTROLLER://127.0.0.1:9003",
+		"advertised.listeners": "BROKER://127.0.0.1:9002,CLIENT://127.0.0.1:9101,CONTROLLER://127.0.0.1:9003",
+	} {
+		if set[key] != want {
+			t.Errorf("%s is %s, want %s", key, set[key], want)
+		}
+	}
+	opts = Options{AdvertisePeers: func(int) string { return "nowhere" }}
+	if _, err := advertised(opts, 0, 1, 2, 3); err == nil || !strings.Contains(err.Error(), "nowhere") {
+		t.Errorf("an address without a port: %v", err)
 	}
 }
 
