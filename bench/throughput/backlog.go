@@ -91,7 +91,8 @@ func (h *harness) backlog(ctx context.Context, variant string, round int, profil
 	}
 	memory := p.peakMemory()
 	if profiled != nil {
-		if err := <-profiled; err != nil {
+		err := errors.Join(<-profiled, h.download(ctx, "metrics", filepath.Join(h.profile, "metrics.txt")))
+		if err != nil {
 			return nil, err
 		}
 	}

@@ -51,8 +51,7 @@ func (h *harness) fetchProfile(ctx context.Context, p *process) error {
 	seconds := max(1, h.events/1_000_000)
 	return errors.Join(
 		h.download(ctx, fmt.Sprintf("debug/pprof/profile?seconds=%d", seconds), h.profileFile()),
-		h.download(ctx, "debug/pprof/allocs", filepath.Join(h.profile, "allocs.prof")),
-		h.download(ctx, "metrics", filepath.Join(h.profile, "metrics.txt")))
+		h.download(ctx, "debug/pprof/allocs", filepath.Join(h.profile, "allocs.prof")))
 }
 
 // download saves what the profiled process serves.
