@@ -131,13 +131,16 @@ func (p *planner) behind(runs [][]int, i, task int) uint64 {
 	return best
 }
 
-// place gives out the tasks that nobody runs. First come those whose newest copy
-// is in the fewest hands, as they have the least choice.
+// place gives out the tasks that nobody runs. First come those whose newest copy,
+// then those of which any copy, is in the fewest hands: they have the least choice.
 func (p *planner) place(free []int) {
-	newest, holders := map[int]uint64{}, map[int]int{}
+	newest, holders, copies := map[int]uint64{}, map[int]int{}, map[int]int{}
 	for _, t := range free {
 		for _, m := range p.members {
 			step, ok := m.local[t]
+			if ok {
+				copies[t]++
+			}
 			switch {
 			case !ok:
 			case holders[t] == 0 || step > newest[t]:
@@ -148,7 +151,7 @@ func (p *planner) place(free []int) {
 		}
 	}
 	slices.SortFunc(free, func(a, b int) int {
-		return cmp.Or(cmp.Compare(holders[a], holders[b]), cmp.Compare(a, b))
+		return cmp.Or(cmp.Compare(holders[a], holders[b]), cmp.Compare(copies[a], copies[b]), cmp.Compare(a, b))
 	})
 	// Each pass is less choosy than the one before and sees what that left.
 	passes := []func(member, task int) bool{
