@@ -45,14 +45,11 @@ func TestDemo(t *testing.T) {
 	addr := waitFor(t, &out, `broker   (\S+) \(embedded broker: a single-process development broker`)
 	waitFor(t, &out, `read on  (kcat -b `+regexp.QuoteMeta(addr)+` -t flights\.predictions -C -X isolation\.level=read_committed)`)
 	page := waitFor(t, &out, `page     (http://\S+)`)
-	waitFor(t, &out, `(?m)^00:01  ([\d,]+) events  .*lag .*accuracy 0\.\d{4} \(no change 0\.\d{4}\)  log loss .*drifts \d`)
-	if body := fetch(t, page+"/readyz"); !strings.Contains(body, `"ready"`) {
-		t.Errorf("/readyz: %s", body)
+	if body := fetch(t, page+"/"); !strings.Contains(body, "<title>gradstream</title>") {
+		t.Errorf("the page: %s", body)
 	}
-	if body := fetch(t, page+"/metrics"); !strings.Contains(body, `gradstream_rows_total{pipeline="flights"`) {
-		t.Errorf("/metrics has no rows")
-	}
-	outside := readIDs(t, addr, 5000)
+	waitFor(t, &out, `(?m)^00:0\d  ([\d,]+) events  [\d,]+/s  lag [\d,]+  .*drifts \d`)
+	outside := readIDs(t, addr, 1000)
 	if c := <-code; c != exitOK {
 		t.Fatalf("exit %d:\n%s", c, out.String())
 	}
@@ -78,7 +75,7 @@ func TestDemo(t *testing.T) {
 
 	// Once more in the folder: it goes on behind what is there.
 	var more lockedBuffer
-	if c := execute(t.Context(), []string{"demo", "--for", "1s", "--rate", "5000", "--state-dir", dir, "--listen", ""}, &more, t.Output()); c != exitOK {
+	if c := execute(t.Context(), []string{"demo", "--for", "3s", "--rate", "5000", "--state-dir", dir, "--listen", ""}, &more, t.Output()); c != exitOK {
 		t.Fatalf("exit %d:\n%s", c, more.String())
 	}
 	text = more.String()

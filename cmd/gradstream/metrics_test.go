@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"net/http/httptest"
 	"os"
 	"regexp"
 	"slices"
@@ -71,12 +72,13 @@ func TestMetricsAreDocumented(t *testing.T) {
 	}
 	defer e.Close()
 	reg := prometheus.NewRegistry()
-	admin.New(reg, version)
+	server := admin.New(reg, version)
 	w, err := a.start(t.Context(), p, []string{e.Addr()}, reg, "")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer w.close()
+	server.Add(p, w.worker, []string{e.Addr()})
 	ctx, stop := context.WithCancel(t.Context())
 	ran := make(chan error, 1)
 	go func() { ran <- w.worker.Run(ctx) }()
@@ -98,6 +100,16 @@ func TestMetricsAreDocumented(t *testing.T) {
 		}
 		if time.Now().After(deadline) {
 			t.Fatalf("the tasks are not live: %+v", w.worker.Status())
+		}
+	}
+
+	for path, want := range map[string]string{
+		"/readyz": `{"status":"ready"}`, "/healthz": `{"status":"ok"}`, "/metrics": `gradstream_task_live{pipeline="flights",task="3"} 1`,
+	} {
+		answer := httptest.NewRecorder()
+		server.Handler().ServeHTTP(answer, httptest.NewRequest("GET", path, nil))
+		if answer.Code != 200 || !strings.Contains(answer.Body.String(), want) {
+			t.Errorf("%s: %d %s, want %s", path, answer.Code, answer.Body, want)
 		}
 	}
 
