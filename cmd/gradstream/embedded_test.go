@@ -19,7 +19,7 @@ func TestEmbedded(t *testing.T) {
 	const rows = 20000
 	head := filepath.Join(t.TempDir(), "head.csv")
 	headOfFlights(t, head, rows)
-	set := []string{"sources.flights.partitions=1", "commit.interval=10ms", "commit.rows=100", "checkpoint.local=200ms"}
+	set := []string{"sources.flights.partitions=1", "commit.interval=10ms", "commit.rows=50", "checkpoint.local=200ms"}
 	prepare := func(name string) *trial {
 		f := newTrial(t, name, name+".in", "embedded", set...)
 		// No process runs: produce starts the broker and leaves the topic on the disk.
@@ -56,12 +56,12 @@ func TestEmbedded(t *testing.T) {
 	testState(t, calm, report)
 
 	f := prepare("killed")
-	for range 3 {
+	for i := range 3 {
 		p = f.run()
 		f.addr = address(p)
 		adm := f.admin()
 		p.waitLog(`task restored`)
-		f.waitCommitted(adm, p, f.committed(adm)+2500)
+		f.waitCommitted(adm, p, int64(i+1)*rows/5)
 		p.kill()
 		f.addr = "embedded"
 	}
@@ -71,7 +71,9 @@ func TestEmbedded(t *testing.T) {
 	f.addr = address(p)
 	f.waitCommitted(f.admin(), p, rows)
 	got := &ids{seen: make([]uint8, rows)}
-	consumeCommitted(t, f.addr, "killed.predictions", rows, got.line)
+	for _, r := range consumeRecords(t, f.addr, "killed.predictions", rows) {
+		got.line(r.Value)
+	}
 	got.check(t)
 	if code := p.stop(); code != 0 {
 		t.Fatalf("exit code %d after SIGTERM", code)
@@ -81,9 +83,9 @@ func TestEmbedded(t *testing.T) {
 	}
 }
 
-// consumeCommitted reads n committed records of a topic, and whatever more comes
+// consumeRecords reads n committed records of a topic, and whatever more comes
 // within a moment.
-func consumeCommitted(t *testing.T, addr, topic string, n int, line func(text []byte)) {
+func consumeRecords(t *testing.T, addr, topic string, n int) (all []*kgo.Record) {
 	t.Helper()
 	cl, err := kgo.NewClient(kgo.SeedBrokers(addr), kgo.ConsumeTopics(topic),
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()), kgo.FetchIsolationLevel(kgo.ReadCommitted()))
@@ -92,18 +94,15 @@ func consumeCommitted(t *testing.T, addr, topic string, n int, line func(text []
 	}
 	defer cl.Close()
 	wait := time.Minute
-	for got := 0; ; {
+	for {
 		ctx, cancel := context.WithTimeout(t.Context(), wait)
 		fetches := cl.PollFetches(ctx)
 		cancel()
-		if ctx.Err() != nil && fetches.Empty() {
-			return
+		got := fetches.Records()
+		if all = append(all, got...); ctx.Err() != nil && len(got) == 0 {
+			return all
 		}
-		fetches.EachRecord(func(r *kgo.Record) {
-			line(r.Value)
-			got++
-		})
-		if got >= n {
+		if len(all) >= n {
 			wait = 300 * time.Millisecond
 		}
 	}

@@ -452,6 +452,8 @@ func testRefusals(t *testing.T, addr string) {
 	p := short.run()
 	short.waitCommitted(adm, p, 3000)
 
+	t.Run("records that do not decode", func(t *testing.T) { testErrorsTopic(t, short, adm, p) })
+
 	t.Run("state folder in use", func(t *testing.T) {
 		second := *short
 		second.t = t
@@ -475,8 +477,47 @@ func testRefusals(t *testing.T, addr string) {
 		}
 		second := *short
 		second.t = t
-		fails(t, &second, "journal ends at offset 3000 of flights.short[0] but the consumer group says 1000", "moved from outside")
+		fails(t, &second, "journal ends at offset 3004 of flights.short[0] but the consumer group says 1000", "moved from outside")
 	})
+}
+
+// testErrorsTopic sends records that are no flights: they come out on the errors
+// topic as they were, and the pipeline goes on.
+func testErrorsTopic(t *testing.T, f *trial, adm *kadm.Client, p *process) {
+	bad := []*kgo.Record{
+		{Topic: "flights.short", Key: []byte("k"), Value: []byte(`{"id":1,"distance":NaN}`), Headers: []kgo.RecordHeader{{Key: "trace", Value: []byte("7")}}},
+		{Topic: "flights.short", Value: []byte("\xff\xfe\x00")},
+		{Topic: "flights.short", Value: []byte(`{"id":2,"ts":"2013-01-01T05:15:00Z","carrier":"` + strings.Repeat("x", 900_000) + `"`)},
+		{Topic: "flights.short", Value: nil},
+	}
+	cl, err := kgo.NewClient(kgo.SeedBrokers(f.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	if err := cl.ProduceSync(t.Context(), bad...).FirstErr(); err != nil {
+		t.Fatal(err)
+	}
+	f.waitCommitted(adm, p, 3004)
+	got := consumeRecords(t, f.addr, f.name+".errors", len(bad))
+	if len(got) != len(bad) {
+		t.Fatalf("%d records on the errors topic, expected %d", len(got), len(bad))
+	}
+	for i, r := range got {
+		if !bytes.Equal(r.Value, bad[i].Value) || !bytes.Equal(r.Key, bad[i].Key) {
+			t.Errorf("record %d was changed on its way to the errors topic", i)
+		}
+		headers := map[string]string{}
+		for _, h := range r.Headers {
+			headers[h.Key] = string(h.Value)
+		}
+		if headers["__connect.errors.topic"] != "flights.short" || headers["__connect.errors.offset"] != strconv.Itoa(3000+i) || headers["__connect.errors.exception.message"] == "" {
+			t.Errorf("record %d has the headers %v", i, headers)
+		}
+		if i == 0 && headers["trace"] != "7" {
+			t.Errorf("the record's own headers are lost: %v", headers)
+		}
+	}
 }
 
 // headOfFlights writes the header and the first rows of the flights.

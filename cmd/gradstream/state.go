@@ -204,7 +204,11 @@ func (a *app) listTask(s *pebblestore.Store, task int) error {
 	for _, h := range handles {
 		bytes += h.Bytes
 	}
-	fmt.Fprintf(a.out, "\ntask %d: step %d, %s of state, %s on disk\n", task, m.Step, humanBytes(bytes), humanBytes(int64(disk)))
+	fmt.Fprintf(a.out, "\ntask %d: step %d, %s of state", task, m.Step, humanBytes(bytes))
+	if disk > 0 { // small or young state is not counted yet
+		fmt.Fprintf(a.out, ", %s on disk", humanBytes(int64(disk)))
+	}
+	fmt.Fprintln(a.out)
 	for _, p := range m.Positions {
 		fmt.Fprintf(a.out, "  %s/%d: next offset %d\n", p.Topic, p.Partition, p.Next)
 	}
