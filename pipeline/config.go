@@ -57,6 +57,9 @@ func (c *fileConfig) Fields(f *spec.Fields) {
 type kafkaConfig struct {
 	brokers     []spec.Name
 	replication int
+	tlsOn       bool
+	tls         tlsConfig
+	sasl        spec.Choice
 
 	brokersAt spec.Pos
 }
@@ -65,6 +68,8 @@ func (c *kafkaConfig) Fields(f *spec.Fields) {
 	f.Names(&c.brokers, "brokers", []string{"embedded"}, "Addresses of the brokers, host:port: a list, or one text with commas. `embedded` is a broker inside the process, for development.").
 		Example("[kafka-1:9092, kafka-2:9092]").At(&c.brokersAt)
 	f.Int(&c.replication, "replication", 0, "Replicas of the topics that are created. 0 leaves it to the broker.").Within(0, 32767)
+	f.Switch(&c.tlsOn, &c.tls, "tls", false, "Encrypt connections to the brokers: `true`, or a mapping that says whom to believe. The embedded broker does not.")
+	f.Choice(&c.sasl, "sasl", "", saslOptions(), "How to log in at the brokers. The embedded broker asks nobody.")
 }
 
 type commitConfig struct {

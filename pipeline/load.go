@@ -62,12 +62,20 @@ func Parse(file string, data []byte, o Options) (*Pipeline, spec.Errors) {
 	if lookup == nil {
 		lookup = os.LookupEnv
 	}
-	unset := spec.Interpolate(root, lookup)
+	seen := map[string]string{}
+	unset := spec.Interpolate(root, func(name string) (string, bool) {
+		value, ok := lookup(name)
+		if ok {
+			seen[name] = value
+		}
+		return value, ok
+	})
 
 	l := &loader{reg: o.Registry, errs: errs, ends: map[string]*end{}, p: &Pipeline{File: file}}
 	l.decode(root)
 	if n := root.Get("operators"); len(l.ops) > MaxOperators {
 		l.errorf(n.Pos, fmt.Sprintf("expected at most %d", MaxOperators), "there are %d operators", len(l.ops))
+		l.errs.Redact(secretValues(seen))
 		return nil, l.errs.Sorted()
 	}
 	l.declare()
@@ -81,6 +89,11 @@ func Parse(file string, data []byte, o Options) (*Pipeline, spec.Errors) {
 		return slices.ContainsFunc(unset, func(u spec.Error) bool { return u.Pos == e.Pos })
 	})
 	if l.errs = append(l.errs, unset...); len(l.errs) > 0 {
+		var used []spec.Secret
+		if l.p.Kafka.SASL != nil {
+			used = append(used, l.p.Kafka.SASL.Secret)
+		}
+		l.errs.Redact(secretValues(seen, used...))
 		return nil, l.errs.Sorted()
 	}
 	return l.p, nil
@@ -179,6 +192,7 @@ func (l *loader) decode(root *spec.Node) {
 		p.Tasks, _ = strconv.Atoi(f.tasks)
 	}
 	p.Kafka = Kafka{Brokers: l.brokers(root.Get("kafka")), Replication: f.kafka.replication}
+	p.Kafka.TLS, p.Kafka.SASL = l.security()
 	p.Commit = Commit{Interval: f.commit.interval, Rows: f.commit.rows, Bytes: f.commit.bytes}
 	p.Checkpoint = Checkpoint{Local: f.checkpoint.local, Remote: f.checkpoint.remote}
 	if p.StateDir = f.state.dir; p.StateDir == "" {
@@ -208,6 +222,9 @@ func (l *loader) brokers(node *spec.Node) []string {
 				if at == (spec.Pos{}) {
 					at = c.brokersAt
 				}
+				if interpolated(node.Get("brokers"), item.Pos) {
+					text = item.Name // whole: the part of a secret would not be known for one
+				}
 				l.errorf(at, "expected host:port, several with commas between them, or embedded", "%q is no address of a broker", text)
 				continue
 			}
@@ -223,6 +240,13 @@ func (l *loader) brokers(node *spec.Node) []string {
 		l.errorf(c.brokersAt, "expected host:port or embedded", "there are no brokers")
 	}
 	return list
+}
+
+// interpolated reports whether the scalar at a position, n or an item of it, holds
+// the value of a variable.
+func interpolated(n *spec.Node, at spec.Pos) bool {
+	return n != nil && (n.Interpolated && n.Pos == at ||
+		slices.ContainsFunc(n.Items, func(item *spec.Node) bool { return interpolated(item, at) }))
 }
 
 // declare gives every part its name, and resolves what reads from what.

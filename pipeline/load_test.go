@@ -26,7 +26,7 @@ var rewrite = flag.Bool("rewrite", false, "rewrite the expected outputs in testd
 // testOptions are the options all files in testdata are read with.
 func testOptions() Options {
 	return Options{Registry: testRegistry, Lookup: func(name string) (string, bool) {
-		v, ok := map[string]string{"BITS": "18", "TOPIC": "clicks"}[name]
+		v, ok := map[string]string{"BITS": "18", "TOPIC": "clicks", "KAFKA_PASSWORD": plantedSecret, "PW": plantedShort, "EMPTY": ""}[name]
 		return v, ok
 	}}
 }

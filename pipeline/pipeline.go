@@ -29,6 +29,8 @@ type Pipeline struct {
 type Kafka struct {
 	Brokers     []string // host:port; empty = the embedded broker
 	Replication int      // of topics we create; 0 = the broker's default
+	TLS         *TLS     // nil: plain text; the embedded broker ignores it
+	SASL        *SASL    // nil: nobody in particular; the embedded broker ignores it
 }
 
 // Embedded reports whether the pipeline runs on the broker inside the process.

@@ -76,6 +76,7 @@ var beyond = []string{
 	"graph_cycle", "graph_cycle_self", "graph_from_sink", "graph_two_cycles", "graph_unknown_from", "var_unset", "var_type",
 	"name_pipeline_dots", "name_twice", "operator_check", "brokers", "brokers_none", "tasks_many", "schema_nested",
 	"yaml_duplicate_key", "yaml_duplicate_node",
+	"security_both", "security_cert_alone", "security_empty", "security_files", "security_key_alone", "security_none", "security_token_auth",
 }
 
 func TestSchema(t *testing.T) {

@@ -48,6 +48,7 @@ type Node struct {
 	Value        string  // the text of a Scalar, unquoted and unescaped
 	Quoted       bool    // the Scalar was quoted, a block text or tagged !!str: it is text even if it looks like a number
 	Interpolated bool    // a variable was replaced in the Scalar: its type is the field's, quoted or not
+	Variable     string  // the Scalar is this variable of the environment and nothing else
 	Text         Pos     // where Value begins, if it stands in the file letter by letter on one line; else the zero Pos
 	Items        []*Node // of a List
 	Keys         []Key   // of a Map, in written order, names unique

@@ -487,6 +487,9 @@ func (p *yamlParser) mapping(n *ast.MappingNode, depth int) *Node {
 	return m
 }
 
+// shownRunes is how much of a value messages show.
+const shownRunes = 40
+
 // found says what a node is, for messages.
 func found(n *Node) string {
 	switch n.Kind {
@@ -504,8 +507,11 @@ func found(n *Node) string {
 		return "a mapping"
 	}
 	text := n.Value
-	if r := []rune(text); len(r) > 40 {
-		text = string(r[:40]) + "…"
+	if r := []rune(text); len(r) > shownRunes {
+		if n.Interpolated { // a part of a secret would not be known for one: see Errors.Redact
+			return fmt.Sprintf("a text of %d characters", len(r))
+		}
+		text = string(r[:shownRunes]) + "…"
 	}
 	if !n.Quoted && (isBool(text) || isNumber(text)) {
 		return text

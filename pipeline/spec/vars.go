@@ -9,6 +9,9 @@ import (
 
 var variableName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
+// loneVariable is a scalar that is a variable and nothing else.
+var loneVariable = regexp.MustCompile(`^\$\{([A-Za-z_][A-Za-z0-9_]*)(:[^}]*)?\}$`)
+
 // Interpolate replaces ${VAR} and ${VAR:default} in every scalar below root,
 // never in keys. The first colon splits, $${ stands for ${, and what is put in
 // is not looked at again. A variable that lookup does not know and that has no
@@ -19,6 +22,11 @@ func Interpolate(root *Node, lookup func(string) (string, bool)) Errors {
 	var errs Errors
 	root.each(func(n *Node) {
 		if n.Kind == Scalar && strings.Contains(n.Value, "${") {
+			if m := loneVariable.FindStringSubmatch(n.Value); m != nil {
+				if _, set := lookup(m[1]); set {
+					n.Variable = m[1]
+				}
+			}
 			n.Value, n.Interpolated = expand(n, lookup, &errs)
 			n.Text = Pos{}
 		}
