@@ -59,9 +59,7 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 	}
 	cl, err := kgo.NewClient(append(baseOptions(c.Brokers, c.Version, o.TLS, o.Dialer, c.Log),
 		kgo.RequiredAcks(kgo.AllISRAcks()),
-		// Murmur2 of the key, as PartitionForKey. Without a key another partition every
-		// 64 KiB: switching with the batches leaves partitions empty on a fast broker.
-		kgo.RecordPartitioner(kgo.UniformBytesPartitioner(64<<10, false, true, nil)),
+		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2 of the key, as PartitionForKey
 		kgo.ProducerBatchCompression(codec),
 		kgo.ProducerLinger(o.Linger),
 		kgo.MaxBufferedRecords(o.MaxBuffered),
@@ -85,8 +83,8 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 }
 
 // Send hands a record over, to the partition that its key selects (see
-// [PartitionForKey]); records without a key are spread over the partitions,
-// 64 KiB at a time. Bytes are copied. It waits while too many records are on their way.
+// [PartitionForKey]); records without a key are spread over the partitions a batch
+// at a time. Bytes are copied. It waits while too many records are on their way.
 // Its error may be that of an earlier record; then no later one was sent.
 // A record's Time of 0 means now; its Offset is ignored.
 func (p *Producer) Send(ctx context.Context, topic string, rec connectors.Record) error {
