@@ -206,6 +206,8 @@ func (s *schedule) live(last bool) {
 	s.saved = c.fail == 0
 	if !last && !s.b.odds(4) {
 		c.crash, c.lose, c.shake = 2+s.b.draw(20), 5+s.b.draw(30), 2+s.b.draw(10)
+	} else if s.b.odds(2) {
+		c.lose = 5 + s.b.draw(30)
 	}
 	var store state.Store = s.memory
 	if s.dir != "" {
