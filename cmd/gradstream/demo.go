@@ -250,7 +250,7 @@ func (d *demo) run(ctx context.Context, ln net.Listener, view *demoView) error {
 	background(func(ctx context.Context) error { return d.play(ctx, addrs) })
 	all.Go(func() { d.watch(view, stop) })
 
-	err = d.wait(ctx, failed)
+	err = d.wait(ctx, failed, view)
 	last := d.snapshot()
 	close(stop)
 	drain()
@@ -284,7 +284,7 @@ func (d *demo) play(ctx context.Context, addrs []string) error {
 }
 
 // wait returns when the stream is played and all of it is predicted and counted.
-func (d *demo) wait(ctx context.Context, failed <-chan error) error {
+func (d *demo) wait(ctx context.Context, failed <-chan error, view *demoView) error {
 	select {
 	case <-d.played:
 	case err := <-failed:
@@ -296,6 +296,12 @@ func (d *demo) wait(ctx context.Context, failed <-chan error) error {
 		text = "the time is up; what was sent is still processed"
 	case ctx.Err() != nil:
 		text = "stopping; what was sent is still processed"
+	}
+	if ctx.Err() != nil && view.terminal {
+		// A second interrupt ends the process at once: the terminal is given back
+		// before it may come.
+		view.close()
+		fmt.Fprintln(d.app.out, text)
 	}
 	d.mu.Lock()
 	d.stopping = text
@@ -326,6 +332,12 @@ func (d *demo) wait(ctx context.Context, failed <-chan error) error {
 
 // watch shows how things stand until stop is closed.
 func (d *demo) watch(view *demoView, stop <-chan struct{}) {
+	defer func() {
+		if r := recover(); r != nil {
+			view.close()
+			panic(r)
+		}
+	}()
 	tick := time.NewTicker(view.every())
 	defer tick.Stop()
 	for {
