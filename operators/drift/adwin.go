@@ -27,13 +27,7 @@ var _ = Family.Add(operators.Define(operators.Spec[adwinConfig]{
 	Build: func(c *adwinConfig, env *operators.Env) operators.Operator {
 		d, err := detect.NewADWIN(detect.ADWINOptions{Delta: c.delta, Clock: c.clock, Grace: c.grace, MinPart: c.minPart,
 			Direction: directions[c.direction], After: detect.After(c.after)})
-		w := &watcher{column: env.InNumber(c.column), name: c.column.Name}
-		if err != nil {
-			env.Errorf(c.column.Pos, "", "%v", err)
-		} else {
-			w.detector = d
-		}
-		return watch(w, env)
+		return watch(&watcher{column: env.InNumber(c.column), name: c.column.Name}, d, err, env)
 	},
 }))
 

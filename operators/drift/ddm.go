@@ -27,11 +27,7 @@ var _ = Family.Add(operators.Define(operators.Spec[ddmConfig]{
 	}},
 	Build: func(c *ddmConfig, env *operators.Env) operators.Operator {
 		d, err := detect.NewDDM(detect.DDMOptions{Warning: c.warning, Drift: c.drift, MinSamples: c.minSamples, MinErrors: c.minErrors})
-		if err != nil {
-			env.Errorf(c.column.Pos, "", "%v", err)
-			return watch(c.watcher(nil, env), env)
-		}
-		return watch(c.watcher(d, env), env)
+		return watch(c.watcher(env), d, err, env)
 	},
 }))
 

@@ -50,15 +50,18 @@ type watchState struct {
 	Warned   bool  // the last value was in a warning zone
 }
 
-// watch completes a watcher that has its detector and its input. It emits a row
-// where the detector sees drift, and one where it enters its warning zone.
-func watch(w *watcher, env *operators.Env) operators.Operator {
+// watch completes a watcher that has its input with its detector, or complains of
+// the error of making that. It emits a row where the detector sees drift, and one
+// where it enters its warning zone.
+func watch(w *watcher, d detect.Detector, err error, env *operators.Env) operators.Operator {
 	w.node, w.task = env.Node(), int64(env.Task())
 	w.out = env.Output(batch.Field{Name: "node", Type: batch.String}, batch.Field{Name: "task", Type: batch.Int64},
 		batch.Field{Name: "row", Type: batch.Int64}, batch.Field{Name: "value", Type: batch.Float64}, batch.Field{Name: "kind", Type: batch.String})
-	if w.detector == nil { // complained of
+	if err != nil {
+		env.Errorf(spec.Pos{}, "", "%v", err)
 		return w
 	}
+	w.detector = d
 	env.BindValue("detector", 1, w.detector.State())
 	env.BindValue("rows", 1, &w.s)
 	env.Report(func(r *operators.Report) {
@@ -151,8 +154,8 @@ func (c *errorsConfig) Check(add func(field, msg, want string)) {
 }
 
 // watcher returns a watcher of the errors.
-func (c *errorsConfig) watcher(d detect.Detector, env *operators.Env) *watcher {
-	w := &watcher{detector: d, bits: true, name: c.column.Name}
+func (c *errorsConfig) watcher(env *operators.Env) *watcher {
+	w := &watcher{bits: true, name: c.column.Name}
 	if c.prediction.Name == "" {
 		w.column = env.In(c.column, batch.Bool, batch.Int64, batch.Float64)
 		return w

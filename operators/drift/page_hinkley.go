@@ -25,13 +25,7 @@ var _ = Family.Add(operators.Define(operators.Spec[pageHinkleyConfig]{
 	Build: func(c *pageHinkleyConfig, env *operators.Env) operators.Operator {
 		d, err := detect.NewPageHinkley(detect.PageHinkleyOptions{Delta: c.delta, Threshold: c.threshold, Alpha: c.alpha,
 			MinSamples: c.minSamples, Direction: directions[c.direction], Baseline: detect.Baseline(c.baseline)})
-		w := &watcher{column: env.InNumber(c.column), name: c.column.Name}
-		if err != nil {
-			env.Errorf(c.column.Pos, "", "%v", err)
-		} else {
-			w.detector = d
-		}
-		return watch(w, env)
+		return watch(&watcher{column: env.InNumber(c.column), name: c.column.Name}, d, err, env)
 	},
 }))
 
