@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/gradstream/gradstream/connectors"
@@ -91,6 +92,7 @@ type simCluster struct {
 	shake    int // one look in so many, each 10 ms, moves a task away and back; 0 = none
 	dead     chan struct{}
 	deadOnce sync.Once
+	hang     atomic.Bool // commits have no answer
 }
 
 var (
@@ -266,6 +268,10 @@ func (l *simLog) Offsets(context.Context) ([]connectors.Position, error) {
 func (l *simLog) Commit(ctx context.Context, s *connectors.Step) (int64, error) {
 	if err := l.c.pause(ctx, 30*time.Millisecond); err != nil {
 		return 0, err
+	}
+	if l.c.hang.Load() {
+		<-ctx.Done()
+		return 0, ctx.Err()
 	}
 	dies := l.c.crash > 0 && l.c.odds(l.c.crash)
 	lost := l.c.lose > 0 && l.c.odds(l.c.lose)

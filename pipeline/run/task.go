@@ -169,8 +169,8 @@ func (t *task) close() error {
 func (t *task) setPhase(p Phase) {
 	if Phase(t.phase.Swap(int32(p))) != p {
 		t.log.Debug("task phase", "phase", p.String())
+		t.publish(true)
 	}
-	t.publish(true)
 }
 
 // fence takes the lock of the task and writes the open record.
@@ -247,7 +247,6 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	if err := t.checkOffsets(soft); err != nil {
 		return err
 	}
-	clear(t.core.errs.byReason) // counted when they were committed
 	if t.journal.Load() == 0 {
 		t.journal.Store(open)
 	}
