@@ -78,12 +78,11 @@ func (r *recent) add(x float64) {
 // linear is a linear model: a score, the sum over the features of weight times
 // value, and the intercept; and a step on the derivative of a loss.
 type linear struct {
-	features  operators.Col
-	table     *weights.Table
-	rule      *optim.Rule[float32]
-	own       *optim.Rule[float64] // nil = no intercept
-	ownBefore [4]float64
-	state     *state.Cell[modelState]
+	features operators.Col
+	table    *weights.Table
+	rule     *optim.Rule[float32]
+	own      *optim.Rule[float64] // nil = no intercept
+	state    *state.Cell[modelState]
 }
 
 var (

@@ -94,7 +94,6 @@ type evaluation struct {
 	drifts [][]int64
 	taps   []*tap
 	inputs []*fileInput
-	out    outputs
 }
 
 // tap gathers what a sink would publish, until it can be written in order.

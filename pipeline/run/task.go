@@ -92,7 +92,6 @@ type stepBuffer struct {
 	begun   time.Time
 	oldest  int64 // record times, milliseconds
 	newest  int64
-	rows    int64
 }
 
 // errUncheckpointed says that the local checkpoint is not in the journal.

@@ -123,4 +123,5 @@ func clearAfterUs(dir string, pid int) error {
 	return cmd.Process.Release()
 }
 
+//lint:ignore U1000 it is held open, not read
 var sharedPipe *os.File
