@@ -63,10 +63,11 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 	return nil
 }
 
-// open takes the starting positions of the first open record that speaks of a
-// partition, unless a checkpoint has reached further, and notes whether the steps that follow it read the topics of today. A record that no step follows
-// says nothing: it may be of a worker that was refused at once, for its file
-// named another topic.
+// open notes whether the steps that follow an open record read the topics of
+// today, and where a partition begins: the first record that speaks of it says
+// so, unless a checkpoint does. A record that no step follows says nothing about
+// topics: it may be of a worker that was refused at once, for its file named
+// another topic.
 func (r *replay) open(o *openRecord) {
 	t := r.t
 	r.graph, r.foreign = o.Graph, nil

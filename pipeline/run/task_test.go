@@ -269,7 +269,6 @@ func TestGraphChanges(t *testing.T) {
 				hidden := b.sources[again]
 				delete(b.sources, again)
 				b.mu.Unlock()
-				defer func() { _ = hidden }()
 				s.settle()
 				// The last checkpoint is one with a digest: it was due at a step's end.
 				time.Sleep(time.Second)
