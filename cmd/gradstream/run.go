@@ -101,7 +101,7 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 			_ = e.Close()
 		}
 	}()
-	var work errgroup.Group
+	work, ctx := errgroup.WithContext(ctx) // one that fails for good ends the others too: they drain
 	for _, p := range all {
 		addrs, e, err := a.brokers(ctx, p)
 		if err != nil {
