@@ -1,0 +1,179 @@
+package checker
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+)
+
+// Record is a journal record: one of its fields is set.
+type Record struct {
+	Step *Step
+	Open *Open
+}
+
+// Run is a stretch of one partition that a step consumed: up to, not including, offset Next.
+type Run struct {
+	Source    int // index among the sources, ascending by name
+	Partition int32
+	Next      int64
+}
+
+// Step is the journal record of a step.
+type Step struct {
+	N         uint64
+	Prev      [32]byte
+	Clock     int64 // milliseconds since 1970
+	Watermark int64 // likewise
+	Runs      []Run
+	Rows      int64 // decoded
+	Rejected  int64 // sent to errors topics
+	Outputs   int64
+	OutHash   uint64
+	HasDigest bool
+	Digest    uint64
+	Hash      [32]byte
+}
+
+// Open is the journal record of a task's being opened.
+type Open struct {
+	Incarnation, Worker, Host, Build, Arch, Cluster string
+
+	Graph     [32]byte
+	Sources   []OpenSource
+	Positions []Run
+}
+
+// OpenSource says what a source was when a task was opened.
+type OpenSource struct {
+	Name, Topic string
+	ID          [16]byte
+	Partitions  int
+}
+
+var errShort = errors.New("the record is too short for what it says it holds")
+
+// Parse reads a journal record of version 1. A step's hash is compared with its bytes.
+func Parse(b []byte) (Record, error) {
+	if len(b) < 2 {
+		return Record{}, errShort
+	}
+	if b[0] != 1 {
+		return Record{}, fmt.Errorf("version %d, not 1", b[0])
+	}
+	r := reader{rest: b[2:]}
+	switch b[1] {
+	case 's':
+		return parseStep(b, &r)
+	case 'o':
+		return parseOpen(&r)
+	}
+	return Record{}, fmt.Errorf("unknown kind %q", b[1])
+}
+
+func parseStep(b []byte, r *reader) (Record, error) {
+	s := &Step{N: r.uvarint()}
+	r.into(s.Prev[:])
+	s.Clock = r.varint()
+	s.Watermark = r.varint()
+	s.Runs = r.runs()
+	s.Rows = int64(r.uvarint())
+	s.Rejected = int64(r.uvarint())
+	s.Outputs = int64(r.uvarint())
+	s.OutHash = r.fixed64()
+	switch has := r.bytes(1); {
+	case r.failed:
+	case has[0] == 1:
+		s.HasDigest, s.Digest = true, r.fixed64()
+	case has[0] != 0:
+		return Record{}, fmt.Errorf("has digest is %d", has[0])
+	}
+	hashed := b[:len(b)-len(r.rest)]
+	r.into(s.Hash[:])
+	if err := r.end(); err != nil {
+		return Record{}, err
+	}
+	if sum := sha256.Sum256(hashed); !bytes.Equal(sum[:], s.Hash[:]) {
+		return Record{}, fmt.Errorf("step %d: the hash is not that of the bytes", s.N)
+	}
+	return Record{Step: s}, nil
+}
+
+func parseOpen(r *reader) (Record, error) {
+	o := &Open{Incarnation: r.text(), Worker: r.text(), Host: r.text(), Build: r.text(), Arch: r.text(), Cluster: r.text()}
+	r.into(o.Graph[:])
+	for n := r.uvarint(); n > 0 && !r.failed; n-- {
+		s := OpenSource{Name: r.text(), Topic: r.text()}
+		r.into(s.ID[:])
+		s.Partitions = int(r.uvarint())
+		o.Sources = append(o.Sources, s)
+	}
+	o.Positions = r.runs()
+	return Record{Open: o}, r.end()
+}
+
+// reader takes bytes from the front; once they do not suffice it has failed and yields zeros.
+type reader struct {
+	rest   []byte
+	failed bool
+}
+
+func (r *reader) bytes(n uint64) []byte {
+	if r.failed || n > uint64(len(r.rest)) {
+		r.failed = true
+		return nil
+	}
+	b := r.rest[:n]
+	r.rest = r.rest[n:]
+	return b
+}
+
+func (r *reader) into(dst []byte) { copy(dst, r.bytes(uint64(len(dst)))) }
+
+func (r *reader) fixed64() uint64 {
+	var b [8]byte
+	r.into(b[:])
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+func (r *reader) uvarint() uint64 {
+	v, n := binary.Uvarint(r.rest)
+	if n <= 0 {
+		r.failed = true
+		return 0
+	}
+	r.bytes(uint64(n))
+	return v
+}
+
+func (r *reader) varint() int64 {
+	v, n := binary.Varint(r.rest)
+	if n <= 0 {
+		r.failed = true
+		return 0
+	}
+	r.bytes(uint64(n))
+	return v
+}
+
+func (r *reader) text() string { return string(r.bytes(r.uvarint())) }
+
+func (r *reader) runs() []Run {
+	var all []Run
+	for n := r.uvarint(); n > 0 && !r.failed; n-- {
+		all = append(all, Run{Source: int(r.uvarint()), Partition: int32(r.uvarint()), Next: r.varint()})
+	}
+	return all
+}
+
+func (r *reader) end() error {
+	if r.failed {
+		return errShort
+	}
+	if len(r.rest) > 0 {
+		return fmt.Errorf("%d bytes too many", len(r.rest))
+	}
+	return nil
+}
