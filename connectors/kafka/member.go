@@ -301,11 +301,11 @@ func (c *Cluster) leave(cl *kgo.Client, why error) {
 	}
 	m.change.Unlock()
 
-	id, _ := cl.GroupMetadata()
 	m.mu.Lock()
 	m.cl, m.owned = nil, nil
 	m.mu.Unlock()
 	cl.Close()
+	id, _ := cl.GroupMetadata() // now: a first join may just have been answered
 	if why != nil && !finalBalance(why) || c.opt.InstanceID == "" || id == "" {
 		return
 	}
