@@ -92,6 +92,21 @@ func (m Manifest) Clone() Manifest {
 	return m
 }
 
+// CheckEntry refuses what cannot be the entry of a task: a store key of no known
+// kind, or a manifest that does not decode. Stores call it for what is imported.
+func CheckEntry(key, value []byte) error {
+	switch {
+	case len(key) == 0, key[0] > kindEntry, key[0] != kindManifest && len(key) < 5, value == nil:
+		return fmt.Errorf("%w: an entry under the key %x", ErrDamaged, key)
+	case key[0] != kindManifest:
+		return nil
+	case len(key) != 1:
+		return fmt.Errorf("%w: an entry under the key %x", ErrDamaged, key)
+	}
+	_, err := DecodeManifest(value)
+	return err
+}
+
 // AppendID appends the encoding of an ID, which stores share.
 func AppendID(dst []byte, id ID) []byte {
 	start := len(dst)

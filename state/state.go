@@ -67,6 +67,15 @@ type Store interface {
 	Tasks() ([]int, error)
 	// Delete removes all that is stored of a task, which must not be open.
 	Delete(task int) error
+	// Dump yields what is stored of a task, as of one moment, in ascending order of
+	// the store keys (see docs/format/state.md), so the manifest first. The task may
+	// be open. Keys and values are good for the length of the call of yield, which
+	// must not call the store nor wait for long; its error ends the dump and is returned.
+	Dump(task int, yield func(key, value []byte) error) error
+	// Import replaces all that is stored of a task, which must not be open, by the
+	// entries, in one durable atomic write. They must hold a manifest. An error of
+	// entries is returned, and nothing is changed then. Each key comes once.
+	Import(ctx context.Context, task int, entries func(yield func(key, value []byte) error) error) error
 	Close() error
 }
 

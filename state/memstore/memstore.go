@@ -138,6 +138,47 @@ func (s *Store) Delete(n int) error {
 	return nil
 }
 
+// Dump yields what is stored of a task.
+func (s *Store) Dump(n int, yield func(key, value []byte) error) error {
+	s.mu.Lock()
+	data := maps.Clone(s.get(n)) // values are never written to
+	s.mu.Unlock()
+	for _, k := range slices.Sorted(maps.Keys(data)) {
+		if err := yield([]byte(k), data[k]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Import replaces what is stored of a task.
+func (s *Store) Import(ctx context.Context, n int, entries func(yield func(key, value []byte) error) error) error {
+	if n < 0 {
+		return fmt.Errorf("task %d is negative", n)
+	}
+	data := make(map[string][]byte)
+	err := entries(func(key, value []byte) error {
+		data[string(key)] = append([]byte{}, value...)
+		return state.CheckEntry(key, value)
+	})
+	if err == nil {
+		err = ctx.Err()
+	}
+	if err == nil && data[string(state.ManifestKey())] == nil {
+		err = fmt.Errorf("%w: no manifest", state.ErrDamaged)
+	}
+	if err != nil {
+		return fmt.Errorf("import task %d: %w", n, err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if t := s.tasks[n]; t != nil && t.open {
+		return fmt.Errorf("task %d is open", n)
+	}
+	s.tasks[n] = &task{data: data}
+	return nil
+}
+
 // Clone returns a copy of what is committed now, with no task open.
 func (s *Store) Clone() *Store {
 	s.mu.Lock()

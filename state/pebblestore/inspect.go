@@ -106,13 +106,9 @@ func (s *Store) DiskBytes(task int) (n uint64, err error) {
 
 // Delete removes all state of a task, which must not be open.
 func (s *Store) Delete(task int) error {
-	s.mu.Lock()
-	if s.open[task] {
-		s.mu.Unlock()
-		return fmt.Errorf("task %d is open", task)
+	if err := s.reserve(task); err != nil {
+		return err
 	}
-	s.open[task] = true // nobody opens it meanwhile
-	s.mu.Unlock()
 	defer s.release(task)
 	return s.write(context.Background(), func(db *pebble.DB) (*pebble.Batch, error) {
 		b := db.NewBatch()

@@ -87,6 +87,17 @@ func random(t *testing.T, seed int, open func() Store) {
 					t.Fatal(err)
 				}
 			}
+		case op < 98:
+			note("copy")
+			from := (task + 1) % randomTasks
+			delete(staged, task)
+			for _, w := range worlds {
+				w.drop(task)
+				all := dump(t, w.store, from)
+				if err := w.store.Import(t.Context(), task, list(all)); (err == nil) != (len(all) > 0) {
+					t.Fatal(len(all), err)
+				}
+			}
 		default:
 			note("reopen")
 			clear(staged)

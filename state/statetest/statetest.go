@@ -39,6 +39,8 @@ func Run(t *testing.T, factory func(t *testing.T) (open func() Store)) {
 		{"tasks are apart", testTasks},
 		{"unbound state is kept", testUnbound},
 		{"inspect", testInspect},
+		{"copy", testCopy},
+		{"import refused", testImportRefused},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t, factory(t))
