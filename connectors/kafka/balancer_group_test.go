@@ -248,3 +248,46 @@ func TestJoinRefusesForeignGroup(t *testing.T) {
 		}
 	})
 }
+
+// A worker that is stopped before its first join was answered leaves nobody
+// behind for whom the others would wait.
+func TestStopWhileJoining(t *testing.T) {
+	each(t, func(t *testing.T, e *env) {
+		long := func(id string) func(*Options) {
+			return func(o *Options) { o.InstanceID, o.SessionTimeout = id, 3*time.Minute }
+		}
+		a := e.open(t, 2, long("a"))
+		ha := newStuckHost()
+		ctx, stopA := context.WithCancel(context.Background())
+		ended := make(chan error, 1)
+		go func() { ended <- a.Join(ctx, ha) }()
+		ha.until(t, holding(2))
+		hb, _ := join(t, e.open(t, 2, long("b")))
+		<-ha.stuck // no rebalance ends before a has drained
+		c := e.open(t, 2, long("c"))
+		ctxC, stopC := context.WithCancel(context.Background())
+		endedC := make(chan error, 1)
+		go func() { endedC <- c.Join(ctxC, newHost()) }()
+		for state := ""; state != "PreparingRebalance"; {
+			groups, err := a.adm.DescribeGroups(testContext(t), e.name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			state = groups[e.name].State
+			time.Sleep(10 * time.Millisecond)
+		}
+		stopC()
+		time.Sleep(50 * time.Millisecond) // it cannot be seen that it is waiting
+		close(ha.free)
+		if err := <-endedC; err != nil {
+			t.Error(err)
+		}
+		hb.until(t, holding(1))
+		ha.until(t, holding(1))
+		stopA()
+		hb.until(t, holding(2))
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	})
+}
