@@ -72,7 +72,6 @@ type opts struct {
 	json           string
 	warm           bool
 	binary         string
-	quiet          time.Duration
 }
 
 func options(args []string) (o opts, err error) {
