@@ -1,0 +1,125 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+var _ connectors.History = (*Cluster)(nil)
+
+// ReadLog implements [connectors.History].
+func (c *Cluster) ReadLog(ctx context.Context, tp connectors.TopicPartition, from int64, yield func(r *connectors.Record) error) error {
+	start, end, err := c.bounds(ctx, tp)
+	if err != nil {
+		return err
+	}
+	if from == connectors.Latest {
+		from = end
+	}
+	for from = max(from, start); from < end; from = max(from, start) {
+		// The last offset below the last stable one is a record's or a marker's, and
+		// markers are delivered: it is always reached.
+		from, err = c.scan(ctx, tp, from, end-1, func(r *kgo.Record) error {
+			rec := connectors.Record{Key: r.Key, Value: r.Value, Offset: r.Offset, Time: r.Timestamp.UnixMilli()}
+			for _, h := range r.Headers {
+				rec.Headers = append(rec.Headers, connectors.Header(h))
+			}
+			return yield(&rec)
+		})
+		if err == nil {
+			return nil
+		}
+		if !errors.Is(err, kerr.OffsetOutOfRange) {
+			return err
+		}
+		if start, _, err = c.bounds(ctx, tp); err != nil { // retention has overtaken us
+			return err
+		}
+	}
+	return nil
+}
+
+// OffsetAt implements [connectors.History].
+func (c *Cluster) OffsetAt(ctx context.Context, tp connectors.TopicPartition, ms int64) (at int64, err error) {
+	err = c.again(ctx, "positions of "+tp.Topic, func() error {
+		got, err := c.adm.ListOffsetsAfterMilli(ctx, ms, tp.Topic)
+		if err != nil {
+			return err
+		}
+		o, ok := got.Lookup(tp.Topic, tp.Partition)
+		if !ok {
+			return fmt.Errorf("%v: %w", tp, kerr.UnknownTopicOrPartition)
+		}
+		if o.Err != nil {
+			return fmt.Errorf("%v: %w", tp, o.Err)
+		}
+		at = o.Offset
+		return nil
+	})
+	return at, err
+}
+
+// scan reads the committed records of a partition from an offset up to and
+// including the one at offset to, with a client of its own. It ends at the first
+// offset that is not below to, be it a record's or a control record's, and yields
+// none beyond to. It returns the offset to read on from.
+func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, to int64, yield func(r *kgo.Record) error) (next int64, err error) {
+	cl, err := c.client(
+		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{tp.Topic: {tp.Partition: kgo.NoResetOffset().At(from)}}),
+		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
+		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.KeepControlRecords(),
+		kgo.FetchMaxWait(c.opt.FetchWait),
+		kgo.FetchMaxPartitionBytes(4<<20),
+	)
+	if err != nil {
+		return from, err
+	}
+	defer cl.Close()
+	next = from
+	for {
+		wait, cancel := context.WithTimeout(ctx, c.opt.Patience)
+		fetches := cl.PollFetches(wait)
+		cancel()
+		if ctx.Err() != nil {
+			return next, ctx.Err()
+		}
+		for _, f := range fetches {
+			for _, t := range f.Topics {
+				for i := range t.Partitions {
+					p := &t.Partitions[i]
+					for _, r := range p.Records {
+						if r.Offset > to {
+							return next, nil
+						}
+						next = r.Offset + 1
+						if !r.Attrs.IsControl() {
+							if err := yield(r); err != nil {
+								return next, err
+							}
+						}
+						if r.Offset == to {
+							return next, nil
+						}
+					}
+					switch {
+					case p.Err == nil, errors.Is(p.Err, context.DeadlineExceeded):
+					case errors.Is(p.Err, kerr.OffsetOutOfRange):
+						return next, p.Err
+					default:
+						return next, explain("reading "+tp.String(), p.Err)
+					}
+				}
+			}
+		}
+		if fetches.NumRecords() == 0 && wait.Err() != nil {
+			(&taskLog{c: c}).reportStall(ctx, tp, next, to)
+		}
+	}
+}
