@@ -27,6 +27,9 @@ type Env struct {
 	states  []Binding
 	reports []func(*Report)
 	errs    spec.Errors
+
+	explain  func(in *batch.Batch, row int, x *Explanation)
+	features func(in *batch.Batch, row int) []Feature
 }
 
 // Binding is a state handle an operator asked for.

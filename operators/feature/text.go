@@ -20,6 +20,8 @@ type textColumn struct {
 	chains [6]uint64 // chains[k]: the chain over the last k tokens; chains[0] is the seed
 	run    int       // tokens read so far, at most ngrams
 	found  []uint64  // the features of the text
+
+	spelt *spelling // set only while a row is explained
 }
 
 // add appends the features of a text, in ascending order of their hashes.
@@ -74,6 +76,9 @@ func (t *textColumn) endToken() {
 	for k := t.run; k >= 1; k-- {
 		t.chains[k] = link(t.chains[k-1], t.token)
 		t.found = append(t.found, t.chains[k])
+	}
+	if t.spelt != nil {
+		t.spelt.add(t)
 	}
 	t.token = t.token[:0]
 }

@@ -131,6 +131,7 @@ func newVectorizer(c *vectorizeConfig, env *operators.Env) operators.Operator {
 		v.sparse = append(v.sparse, sparseColumn{name: col.Name, seed: nameHash(1, col.Name), col: env.In(col, batch.Sparse)})
 	}
 	v.out = env.Add(batch.Field{Name: c.as, Type: batch.Sparse, Dim: 1 << c.bits})
+	v.explainTo(c, env)
 	return v
 }
 

@@ -79,6 +79,7 @@ func (r *recent) add(x float64) {
 // value, and the intercept; and a step on the derivative of a loss.
 type linear struct {
 	features operators.Col
+	column   string // name of features
 	table    *weights.Table
 	rule     *optim.Rule[float32]
 	own      *optim.Rule[float64] // nil = no intercept
@@ -132,6 +133,8 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 	env.Pin("indices", strconv.Itoa(dim))
 	m.table = env.Weights("weights", weightsVersion, dim, cfg.Slots())
 	m.state = operators.NewCell(env, "model", modelVersion, modelState{})
+	env.Explain(m.explain)
+	m.column = env.Field(m.features).Name
 	env.Report(func(r *operators.Report) {
 		r.Set("version", float64(m.state.V.Version))
 		r.Set("weights_nonzero", float64(m.table.NonZero()))
