@@ -164,6 +164,23 @@ type TaskLog interface {
 	Close() error
 }
 
+// StateLog holds checkpoints of a task's state beyond its worker, behind the lock
+// of the [TaskLog] it is part of. Its calls are serial; they may run beside Commit.
+type StateLog interface {
+	// SaveState commits the entries to what the log holds, all or nothing; a nil
+	// value deletes a key. Entries is called again for each attempt and must yield
+	// the same each time; what it yields is borrowed for the call of yield. After an
+	// error whether they are committed is not known, and neither is it known for
+	// parts of what later calls hold. [ErrLost] means that another owner has
+	// taken the lock.
+	SaveState(ctx context.Context, entries func(yield func(key, value []byte) error) error) error
+	// LoadState yields what was committed before the lock was taken, in the order of
+	// commitment: of a key that comes more than once the last value counts. Keys and
+	// values are borrowed for the call of yield. It yields nothing if there is no
+	// state, or nowhere to keep it.
+	LoadState(ctx context.Context, yield func(key, value []byte) error) error
+}
+
 // ErrLost is returned by a [TaskLog] whose lock another owner has taken.
 var ErrLost = errors.New("another worker has taken this task over")
 

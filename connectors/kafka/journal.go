@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -19,6 +20,12 @@ import (
 // begins where the log does; the caller sees it by the offsets.
 func (l *taskLog) ReadJournal(ctx context.Context, from, to int64, yield func(offset int64, record []byte) error) error {
 	tp := connectors.TopicPartition{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}
+	return l.readLog(ctx, tp, from, to, func(r *kgo.Record) error { return yield(r.Offset, r.Value) })
+}
+
+// readLog yields the committed records of a partition up to and including the one
+// at offset to.
+func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, from, to int64, yield func(*kgo.Record) error) error {
 	for {
 		start, _, err := l.c.bounds(ctx, tp)
 		if err != nil {
@@ -28,7 +35,7 @@ func (l *taskLog) ReadJournal(ctx context.Context, from, to int64, yield func(of
 		if from > to {
 			return fmt.Errorf("%v: the record at offset %d is gone: the log starts at %d", tp, to, start)
 		}
-		next, err := l.readJournal(ctx, tp, from, to, yield)
+		next, err := l.readOn(ctx, tp, from, to, yield)
 		if err == nil {
 			return nil
 		}
@@ -39,7 +46,7 @@ func (l *taskLog) ReadJournal(ctx context.Context, from, to int64, yield func(of
 	}
 }
 
-func (l *taskLog) readJournal(ctx context.Context, tp connectors.TopicPartition, from, to int64, yield func(int64, []byte) error) (next int64, err error) {
+func (l *taskLog) readOn(ctx context.Context, tp connectors.TopicPartition, from, to int64, yield func(*kgo.Record) error) (next int64, err error) {
 	cl, err := l.c.client(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{tp.Topic: {tp.Partition: kgo.NoResetOffset().At(from)}}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
@@ -72,7 +79,7 @@ func (l *taskLog) readJournal(ctx context.Context, tp connectors.TopicPartition,
 						if r.Attrs.IsControl() {
 							continue
 						}
-						if err := yield(r.Offset, r.Value); err != nil {
+						if err := yield(r); err != nil {
 							return next, err
 						}
 						if r.Offset == to {
@@ -95,6 +102,48 @@ func (l *taskLog) readJournal(ctx context.Context, tp connectors.TopicPartition,
 	}
 }
 
+// TrimJournal deletes the journal's records before the offset, except those
+// younger than keep, and returns where the log starts then. The broker deletes
+// whole segments as it gets to it; what lies before the start is not read any more.
+func (l *taskLog) TrimJournal(ctx context.Context, before int64, keep time.Duration) (start int64, err error) {
+	tp := connectors.TopicPartition{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}
+	if keep > 0 {
+		err := l.c.again(ctx, "times in "+tp.String(), func() error {
+			got, err := l.c.adm.ListOffsetsAfterMilli(ctx, time.Now().Add(-keep).UnixMilli(), tp.Topic)
+			if err != nil {
+				return err
+			}
+			o, ok := got.Lookup(tp.Topic, tp.Partition)
+			if !ok {
+				return fmt.Errorf("%v: %w", tp, kerr.UnknownTopicOrPartition)
+			}
+			before = min(before, o.Offset) // the end if nothing is so young
+			return o.Err
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	if start, _, err = l.c.bounds(ctx, tp); err != nil || before <= start {
+		return start, err
+	}
+	var to kadm.Offsets
+	to.Add(kadm.Offset{Topic: tp.Topic, Partition: tp.Partition, At: before})
+	err = l.c.again(ctx, "trimming "+tp.String(), func() error {
+		got, err := l.c.adm.DeleteRecords(ctx, to)
+		if err != nil {
+			return err
+		}
+		r, ok := got.Lookup(tp.Topic, tp.Partition)
+		if !ok {
+			return fmt.Errorf("%v: %w", tp, kerr.UnknownTopicOrPartition)
+		}
+		start = r.LowWatermark
+		return r.Err
+	})
+	return start, err
+}
+
 // reportStall says why nothing comes: most likely a transaction that nobody ends.
 func (l *taskLog) reportStall(ctx context.Context, tp connectors.TopicPartition, next, to int64) {
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
@@ -102,11 +151,11 @@ func (l *taskLog) reportStall(ctx context.Context, tp connectors.TopicPartition,
 	_, end, err := l.c.bounds(short, tp)
 	switch {
 	case err != nil:
-		l.c.log.Warn("reading the journal does not get on", "partition", tp, "at", next, "to", to, "err", err)
+		l.c.log.Warn("reading does not get on", "partition", tp, "at", next, "to", to, "err", err)
 	case end <= to:
-		l.c.log.Warn("reading the journal does not get on: a transaction of another producer is open below the record; it ends by its timeout, or list it with kafka-transactions.sh find-hanging",
+		l.c.log.Warn("reading does not get on: a transaction of another producer is open below the record; it ends by its timeout, or list it with kafka-transactions.sh find-hanging",
 			"partition", tp, "at", next, "to", to, "last_stable_offset", end)
 	default:
-		l.c.log.Warn("reading the journal does not get on; trying on", "partition", tp, "at", next, "to", to, "last_stable_offset", end)
+		l.c.log.Warn("reading does not get on; trying on", "partition", tp, "at", next, "to", to, "last_stable_offset", end)
 	}
 }

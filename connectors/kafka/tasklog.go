@@ -42,6 +42,11 @@ type taskLog struct {
 	last      int64      // offset of the latest record of ours in the journal
 	dead      error      // set once the log may not be used any more
 
+	// Of the goroutine that saves and loads state, but for Fence.
+	marked    int64 // offset of our open record in the state topic; -1 if there is no such topic
+	unsettled bool  // the last transaction of ckpt may still be open
+	gone      error // set once ckpt was taken
+
 	records []kgo.Record // those handed over since the last flush; reused
 	headers []kgo.RecordHeader
 	journal kgo.Record
@@ -52,6 +57,7 @@ type taskLog struct {
 func (l *taskLog) Fence(ctx context.Context, open []byte) (int64, error) {
 	l.closeClients()
 	l.open, l.dead = append([]byte(nil), open...), nil
+	l.marked, l.unsettled, l.gone = -1, false, nil
 	topics := []string{l.c.opt.JournalTopic, l.c.opt.StateTopic}
 	_, infos, err := l.c.Describe(ctx, topics)
 	if err != nil {
@@ -66,10 +72,10 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (int64, error) {
 			return 0, fmt.Errorf("topic %s has %d partitions, task %d needs one of its own: was the topic made for fewer tasks?", info.Name, info.Partitions, l.task)
 		}
 	}
-	if l.out, err = l.c.newTxnClient(l.prefix+"/out", l.c.opt.TransactionTimeout); err != nil {
+	if l.out, err = l.c.newTxnClient(l.prefix+"/out", l.c.opt.TransactionTimeout, l.c.opt.Compression); err != nil {
 		return 0, err
 	}
-	if l.ckpt, err = l.c.newTxnClient(l.prefix+"/ckpt", l.c.opt.CheckpointTimeout); err != nil {
+	if l.ckpt, err = l.c.newTxnClient(l.prefix+"/ckpt", l.c.opt.CheckpointTimeout, "zstd"); err != nil {
 		return 0, err
 	}
 	for _, t := range []*txnClient{l.out, l.ckpt} {
@@ -78,7 +84,7 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (int64, error) {
 		}
 	}
 	if !infos[1].Missing {
-		if _, err := l.commitOpen(ctx, l.ckpt, l.c.opt.StateTopic); err != nil {
+		if l.marked, err = l.commitOpen(ctx, l.ckpt, l.c.opt.StateTopic); err != nil {
 			return 0, l.die(err)
 		}
 	}

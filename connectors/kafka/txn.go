@@ -34,8 +34,8 @@ const (
 	grace       = 10 * time.Second // for ending a transaction whose caller gave up
 )
 
-func (c *Cluster) newTxnClient(id string, timeout time.Duration) (*txnClient, error) {
-	codec, err := compression(c.opt.Compression)
+func (c *Cluster) newTxnClient(id string, timeout time.Duration, compressed string) (*txnClient, error) {
+	codec, err := compression(compressed)
 	if err != nil {
 		return nil, err
 	}
@@ -138,6 +138,13 @@ func (t *txnClient) flush(ctx context.Context) error {
 		return t.err
 	}
 	return err
+}
+
+// failure returns the first error of a record of this transaction so far.
+func (t *txnClient) failure() error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return t.err
 }
 
 // failedAt names what a failed record was for.
