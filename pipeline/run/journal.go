@@ -39,6 +39,7 @@ type stepRecord struct {
 	OutHash   uint64     // of all outputs
 	HasDigest bool       // set where a checkpoint was taken
 	Digest    uint64     // of the state after the step
+	Skips     []skip     // records that were quarantined, in the order of the input; see journalmore.go for this and other fields of version 2
 	Hash      state.Hash // SHA-256 of the record up to here; Prev makes it a chain
 }
 
@@ -66,7 +67,11 @@ type openSource struct {
 // append adds the record's bytes to dst and sets its Hash.
 func (r *stepRecord) append(dst []byte) []byte {
 	start := len(dst)
-	dst = append(dst, journalVersion, kindStep)
+	version := byte(journalVersion)
+	if r.hasMore() {
+		version = journalMore
+	}
+	dst = append(dst, version, kindStep)
 	dst = binary.AppendUvarint(dst, r.Step)
 	dst = append(dst, r.Prev[:]...)
 	dst = binary.AppendVarint(dst, r.Clock)
@@ -81,6 +86,7 @@ func (r *stepRecord) append(dst []byte) []byte {
 	} else {
 		dst = append(dst, 0)
 	}
+	dst = r.appendMore(dst)
 	r.Hash = sha256.Sum256(dst[start:])
 	return append(dst, r.Hash[:]...)
 }
@@ -116,13 +122,16 @@ func appendRuns(dst []byte, runs []inputRun) []byte {
 
 var errJournal = errors.New("malformed journal record")
 
-// parseJournal reads a journal record: exactly one of the results is set.
+// parseJournal reads the journal record of a step or an opening: exactly one of
+// the results is set. [parseRecord] reads the other kinds as well.
 func parseJournal(b []byte) (*stepRecord, *openRecord, error) {
 	d := &journalReader{b: b}
-	if v := d.byte(); v != journalVersion {
-		return nil, nil, fmt.Errorf("journal record of version %d; this program reads version %d", v, journalVersion)
+	version := d.byte()
+	kind := d.byte()
+	if version != journalVersion && (version != journalMore || kind == kindOpen) {
+		return nil, nil, fmt.Errorf("journal record of version %d; this program reads versions %d and %d", version, journalVersion, journalMore)
 	}
-	switch kind := d.byte(); kind {
+	switch kind {
 	case kindStep:
 		r := &stepRecord{Step: d.uint()}
 		copy(r.Prev[:], d.take(len(r.Prev)))
@@ -132,6 +141,11 @@ func parseJournal(b []byte) (*stepRecord, *openRecord, error) {
 		r.OutHash = d.fixed()
 		if r.HasDigest = d.byte() == 1; r.HasDigest {
 			r.Digest = d.fixed()
+		}
+		if version == journalMore {
+			if err := r.parseMore(d); err != nil {
+				return nil, nil, err
+			}
 		}
 		body := b[:len(b)-len(d.b)]
 		copy(r.Hash[:], d.take(len(r.Hash)))
