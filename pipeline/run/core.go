@@ -82,6 +82,8 @@ type coreOptions struct {
 	Sinks func(s *pipeline.Sink) bool
 	// Files says that rows come decoded, by feedRows.
 	Files bool
+	// Around wraps what node number i does with a batch, to look on; nil = nothing.
+	Around func(i int, process func(b *batch.Batch) error) func(b *batch.Batch) error
 }
 
 func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, error) {
@@ -118,7 +120,7 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 		node.Next = func(b *batch.Batch) error { return pass(*next, b) }
 		name := "operator " + n.Name
 		for port, from := range n.From {
-			*outlets[from] = append(*outlets[from], func(b *batch.Batch) error {
+			process := func(b *batch.Batch) error {
 				upstream := c.at
 				c.at = name
 				if err := node.Process(port, b); err != nil {
@@ -126,7 +128,11 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 				}
 				c.at = upstream
 				return nil
-			})
+			}
+			if o.Around != nil {
+				process = o.Around(i, process)
+			}
+			*outlets[from] = append(*outlets[from], process)
 		}
 		outlets[n.Name] = next
 		c.nodes = append(c.nodes, node)

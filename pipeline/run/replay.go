@@ -17,6 +17,13 @@ type replay struct {
 	graph    state.Hash // of the pipeline that computed the steps now being read
 	foreign  error      // why those steps cannot be of these sources
 	out      outputs
+	watch    *watch // nil = nobody looks on
+}
+
+// watch is for whoever wants to see what a step is made of.
+type watch struct {
+	took func(source int, partition int32, recs []connectors.Record) // the step's input, in order
+	fed  func(s *stepRecord)                                         // all of it is processed; the outputs are not gathered yet
 }
 
 // record takes one journal record, in order.
@@ -110,6 +117,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 		return err
 	}
 	t.whole = false
+	before := t.core.engine.V
 	t.core.begin(s.Clock)
 	for _, run := range s.Runs {
 		i := t.partitionOfRun(run)
@@ -120,16 +128,27 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 			if _, err := t.poll(ctx, i); err != nil {
 				return fmt.Errorf("replaying step %d: %w", s.Step, err)
 			}
-			if _, _, err := t.consume(i, run.Next, unbounded); err != nil {
+			recs, _, err := t.consume(i, run.Next, unbounded)
+			if err != nil {
 				return err
 			}
+			if r.watch != nil {
+				r.watch.took(run.Source, run.Partition, recs)
+			}
 		}
+	}
+	if r.watch != nil {
+		r.watch.fed(s)
 	}
 	if err := t.core.end(s.Step, &r.out); err != nil {
 		return err
 	}
 	if n := int64(len(r.out.list)); n != s.Outputs || r.out.hash != s.OutHash {
 		return fmt.Errorf("task %d: replay of step %d diverged: it makes %d outputs with hash %x, the journal says %d with %x; the program, the pipeline or the input is not what it was", t.id, s.Step, n, r.out.hash, s.Outputs, s.OutHash)
+	}
+	if e := t.core.engine.V; e.Rows-before.Rows != s.Rows || e.Rejected-before.Rejected != s.Rejected || e.Clock != s.Clock || e.Watermark != s.Watermark {
+		return fmt.Errorf("task %d: replay of step %d diverged: it takes %d rows, rejects %d and comes to clock %d and watermark %d, the journal says %d, %d, %d and %d", t.id, s.Step,
+			e.Rows-before.Rows, e.Rejected-before.Rejected, e.Clock, e.Watermark, s.Rows, s.Rejected, s.Clock, s.Watermark)
 	}
 	if s.HasDigest {
 		if d := t.core.digest(); d != s.Digest {
