@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
@@ -36,8 +37,8 @@ const clicks = `
 pipeline: clicks
 kafka: {brokers: embedded}
 tasks: TASKS
-commit: {interval: 20ms}
-checkpoint: {local: 100ms}
+commit: {interval: 20ms, rows: 100}
+checkpoint: {local: 10ms}
 sources:
   clicks:
     topic: clicks
@@ -67,6 +68,8 @@ type engine struct {
 	p     *pipeline.Pipeline
 	dir   string
 	sent  int
+
+	copies []string // of the state folder as crashes left it
 }
 
 func newEngine(t *testing.T, tasks string, addrs []string) *engine {
@@ -213,14 +216,18 @@ func idOf(r *kgo.Record) (string, bool) {
 // check checks what the engine left, its state included.
 func (e *engine) check(seen *Watcher) Report {
 	e.t.Helper()
-	store, err := pebblestore.Open(filepath.Join(e.dir, "state"), pebblestore.Options{ReadOnly: true})
-	if err != nil {
-		e.t.Fatal(err)
+	var states []State
+	for _, dir := range append(e.copies, filepath.Join(e.dir, "state")) {
+		store, err := pebblestore.Open(dir, pebblestore.Options{ReadOnly: true})
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		defer store.Close()
+		states = append(states, store)
 	}
-	defer store.Close()
 	report, err := Check(e.ctx, Options{
 		Brokers: e.addrs, Pipeline: "clicks", Sources: []Source{{Name: "clicks", Topic: "clicks"}}, Outputs: []string{"clicks.predictions"},
-		Drained: true, States: []State{store}, Seen: seen,
+		Drained: true, States: states, Seen: seen,
 		IDs: []IDs{{Source: "clicks", Output: "clicks.predictions", Of: idOf, In: idOf}},
 		Poison: func(r *kgo.Record) int {
 			if bytes.Contains(r.Value, []byte(`"user":17`)) {
@@ -286,6 +293,11 @@ func crashes(t *testing.T, e *engine) {
 		e.produce(round)
 		l.await(round*k + round/2)
 		l.crash()
+		old := filepath.Join(e.dir, fmt.Sprint("crash", k))
+		if err := os.CopyFS(old, os.DirFS(filepath.Join(e.dir, "state"))); err != nil {
+			t.Fatal(err)
+		}
+		e.copies = append(e.copies, old)
 	}
 	l := e.start()
 	l.await(e.sent)
@@ -302,15 +314,12 @@ func crashes(t *testing.T, e *engine) {
 	if r.Inputs != int64(e.sent) || r.Outputs != r.Inputs || r.Rejected != bad || r.IDs != r.Inputs-bad || r.Lost+r.Duplicated != 0 || watch.Len() != e.sent {
 		t.Errorf("%v; %d records sent, %d seen", &r, e.sent, watch.Len())
 	}
-	if want := e.p.Tasks; want == 0 && len(r.Tasks) != 4 || want > 0 && len(r.Tasks) != want || r.Checkpoint != len(r.Tasks) {
-		t.Errorf("%d tasks, %d checkpoints", len(r.Tasks), r.Checkpoint)
+	if want := e.p.Tasks; want == 0 && len(r.Tasks) != 4 || want > 0 && len(r.Tasks) != want || r.Checkpoints < 2*len(r.Tasks) || r.Digests == 0 {
+		t.Errorf("%d tasks, %d checkpoints, %d digests", len(r.Tasks), r.Checkpoints, r.Digests)
 	}
 	for id, task := range r.Tasks {
 		if task.Opens < 4 || task.Incarnations != 4 || task.Steps < 4 || uint64(task.Steps) != task.Last {
 			t.Errorf("task %d: %+v", id, task)
-		}
-		if task.DigestAt == 0 {
-			t.Errorf("task %d: no digest in the journal", id)
 		}
 	}
 	sameBytes(t, e)
@@ -374,7 +383,7 @@ func TestEngineUnderFaults(t *testing.T) {
 	l := e.start()
 	l.await(n / 4)
 	rule := func(a faultproxy.Action, task int, keys ...kmsg.Key) faultproxy.Rule {
-		return faultproxy.Rule{Action: a, Times: 2, Delay: 50 * time.Millisecond, Match: faultproxy.Match{Keys: keys, TxnID: fmt.Sprintf("clicks/%d/out", task)}}
+		return faultproxy.Rule{Action: a, Times: 4, Delay: 50 * time.Millisecond, Match: faultproxy.Match{Keys: keys, TxnID: fmt.Sprintf("clicks/%d/out", task)}}
 	}
 	var all []*faultproxy.Injection
 	for i, a := range []faultproxy.Action{faultproxy.DropRequest, faultproxy.DropResponse, faultproxy.DelayResponse, faultproxy.Duplicate} {
@@ -384,17 +393,17 @@ func TestEngineUnderFaults(t *testing.T) {
 		e.produce(200)
 		left := 0
 		for _, i := range all {
-			if i.Observed() < 2 {
+			if i.Observed() < 2 { // a cut may take some of them away
 				left++
 			}
 		}
 		if left == 0 {
 			break
 		}
-		if e.ctx.Err() != nil {
+		if k > 200 {
 			t.Fatalf("%d faults do not come to pass: %v", left, all)
 		}
-		if k%10 == 5 {
+		if k%10 == 3 {
 			g.Cut()
 		}
 		time.Sleep(20 * time.Millisecond)

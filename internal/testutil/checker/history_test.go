@@ -214,7 +214,7 @@ func (w *world) client(who string) *kgo.Client {
 		return cl
 	}
 	id, _, _ := strings.Cut(who, "!")
-	opts := []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ProducerLinger(0), kgo.ConcurrentTransactionsBackoff(time.Millisecond)}
+	opts := []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ManualFlushing(), kgo.ConcurrentTransactionsBackoff(time.Millisecond)}
 	if id != "" {
 		opts = append(opts, kgo.TransactionalID(id))
 	}
@@ -236,10 +236,21 @@ func (w *world) play(h *history) {
 			w.t.Fatal(err)
 		}
 	}
+	produce := func(cl *kgo.Client, recs ...*kgo.Record) {
+		w.t.Helper()
+		for _, r := range recs {
+			cl.Produce(w.ctx, r, func(_ *kgo.Record, err error) {
+				if err != nil {
+					w.t.Error(err)
+				}
+			})
+		}
+		must(cl.Flush(w.ctx))
+	}
 	plain := w.client("")
 	for p, values := range h.in {
 		for _, v := range values {
-			must(plain.ProduceSync(w.ctx, &kgo.Record{Topic: "in", Partition: int32(p), Key: []byte("k"), Value: []byte(v), Headers: []kgo.RecordHeader{{Key: "own", Value: []byte("x")}}}).FirstErr())
+			produce(plain, &kgo.Record{Topic: "in", Partition: int32(p), Key: []byte("k"), Value: []byte(v), Headers: []kgo.RecordHeader{{Key: "own", Value: []byte("x")}}})
 		}
 	}
 	var last [2]Step
@@ -280,13 +291,13 @@ func (w *world) play(h *history) {
 			}
 		}
 		begin()
-		must(cl.ProduceSync(w.ctx, a.outs...).FirstErr())
+		produce(cl, a.outs...)
 		if a.split {
 			end()
 			begin()
 		}
 		if journal != nil {
-			must(cl.ProduceSync(w.ctx, journal).FirstErr())
+			produce(cl, journal)
 		}
 		if a.who != "" && !a.noEnd && !a.hang {
 			end()

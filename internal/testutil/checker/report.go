@@ -70,16 +70,17 @@ type TaskReport struct {
 
 // Report is the result of a check.
 type Report struct {
-	Violations []Violation  // at most [MaxViolations] of each rule
-	Counts     map[Rule]int // all of them
-	Tasks      []TaskReport
-	Inputs     int64 // records consumed, as the journals say
-	Outputs    int64 // records published, rejected ones included
-	Rejected   int64 // records in errors topics
-	IDs        int64 // distinct ids expected
-	Lost       int64 // of them, not in the output
-	Duplicated int64 // of them, more than once in the output
-	Checkpoint int   // checkpoints looked at
+	Violations  []Violation  // at most [MaxViolations] of each rule
+	Counts      map[Rule]int // all of them
+	Tasks       []TaskReport
+	Inputs      int64 // records consumed, as the journals say
+	Outputs     int64 // records published, rejected ones included
+	Rejected    int64 // records in errors topics
+	IDs         int64 // distinct ids expected
+	Lost        int64 // of them, not in the output
+	Duplicated  int64 // of them, more than once in the output
+	Checkpoints int   // checkpoints looked at
+	Digests     int   // of them, compared with the journal's digest
 }
 
 // MaxViolations bounds how many violations of a rule are listed; all are counted.
@@ -115,8 +116,8 @@ func (r *Report) String() string {
 	for _, t := range r.Tasks {
 		steps, opens = steps+t.Steps, opens+t.Opens
 	}
-	s := fmt.Sprintf("%d tasks, %d steps, %d opens, %d inputs, %d outputs (%d rejected), %d ids (%d lost, %d duplicated), %d checkpoints",
-		len(r.Tasks), steps, opens, r.Inputs, r.Outputs, r.Rejected, r.IDs, r.Lost, r.Duplicated, r.Checkpoint)
+	s := fmt.Sprintf("%d tasks, %d steps, %d opens, %d inputs, %d outputs (%d rejected), %d ids (%d lost, %d duplicated), %d checkpoints (%d digests)",
+		len(r.Tasks), steps, opens, r.Inputs, r.Outputs, r.Rejected, r.IDs, r.Lost, r.Duplicated, r.Checkpoints, r.Digests)
 	if err := r.Err(); err != nil {
 		s += ": " + err.Error()
 	}

@@ -30,7 +30,7 @@ func (c *check) checkStates(context.Context) error {
 			if !ok {
 				continue
 			}
-			c.report.Checkpoint++
+			c.report.Checkpoints++
 			newest[id] = max(newest[id], m.Step)
 			if err := c.checkState(s, i, c.tasks[id], m); err != nil {
 				return fmt.Errorf("state %d, task %d: %w", i, id, err)
@@ -71,6 +71,7 @@ func (c *check) checkState(in State, i int, t *task, m state.Manifest) error {
 	if !s.HasDigest {
 		return nil
 	}
+	c.report.Digests++
 	got, err := Digest(in, t.id, nil)
 	if err == nil && got != s.Digest {
 		t.violation(I4, m.Step, s.offset, "state %d has digest %016x, the journal says %016x", i, got, s.Digest)
