@@ -69,7 +69,8 @@ type Options struct {
 	Patience    time.Duration // between two messages about a broker that does not answer; default 5 s
 	MaxInFlight int           // output bytes of a step on their way at a time; default 32 MiB
 
-	TLS    *tls.Config // nil: plain text
+	TLS    *tls.Config // nil: plain text; see [TLSFiles]
+	SASL   *SASL       // nil: no login
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 
 	Metrics prometheus.Registerer // nil: none
@@ -145,12 +146,13 @@ func compression(name string) (kgo.CompressionCodec, error) {
 // Cluster is a Kafka cluster as one worker of one pipeline sees it. Its methods
 // may be called from several goroutines.
 type Cluster struct {
-	opt   Options
-	log   *slog.Logger
-	base  []kgo.Opt
-	admin *kgo.Client
-	adm   *kadm.Client
-	tv2   bool // transactions of version 2: one epoch a transaction
+	opt    Options
+	log    *slog.Logger
+	base   []kgo.Opt
+	admin  *kgo.Client
+	adm    *kadm.Client
+	belief *belief
+	tv2    bool // transactions of version 2: one epoch a transaction
 
 	mu     sync.Mutex
 	fetch  *fetcher // nil until the first feed
@@ -171,8 +173,10 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{opt: o, log: o.Log, logs: map[*taskLog]struct{}{}}
-	c.base = baseOptions(o.Brokers, o.Version, o.TLS, o.Dialer, o.Log)
+	c := &Cluster{opt: o, log: o.Log, logs: map[*taskLog]struct{}{}, belief: newBelief()}
+	if c.base, err = baseOptions(c.belief, o.Brokers, o.Version, o.TLS, o.SASL, o.Dialer, o.Log); err != nil {
+		return nil, err
+	}
 	c.base = append(c.base, o.extra...)
 	if c.admin, err = c.client(); err != nil {
 		return nil, err
@@ -182,6 +186,9 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 		c.admin.Close()
 		return nil, err
 	}
+	if o.SASL.inClear(o.TLS) {
+		c.log.Warn("the secret of SASL "+o.SASL.String()+" crosses the network unencrypted; set kafka.tls, or use SCRAM", "brokers", o.Brokers)
+	}
 	if !c.tv2 {
 		c.log.Warn("exactly once is not proven on this cluster: its feature transaction.version is below 2, so that a delayed end of one transaction can end a later one; upgrade to Kafka 4.0 or newer and finalize the feature",
 			"brokers", o.Brokers)
@@ -190,21 +197,25 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 // baseOptions are what every client of ours has in common.
-func baseOptions(brokers []string, version string, t *tls.Config, dial func(context.Context, string, string) (net.Conn, error), log *slog.Logger) []kgo.Opt {
-	opts := []kgo.Opt{
-		kgo.SeedBrokers(brokers...),
-		kgo.ClientID("gradstream-" + version),
-		kgo.WithLogger(clientLog{log}),
-		kgo.RetryBackoffFn(retryBackoff),
-		kgo.MetadataMinAge(100 * time.Millisecond), // a produce to a topic made a moment ago must not wait for seconds
+func baseOptions(b *belief, brokers []string, version string, t *tls.Config, login *SASL, dial func(context.Context, string, string) (net.Conn, error), log *slog.Logger) ([]kgo.Opt, error) {
+	opts, err := login.options(b)
+	if err != nil {
+		return nil, err
 	}
+	opts = append(opts,
+		kgo.SeedBrokers(brokers...),
+		kgo.ClientID("gradstream-"+version),
+		kgo.WithLogger(clientLog{log, b}),
+		kgo.RetryBackoffFn(retryBackoff),
+		kgo.MetadataMinAge(100*time.Millisecond), // a produce to a topic made a moment ago must not wait for seconds
+	)
 	if t != nil {
-		opts = append(opts, kgo.DialTLSConfig(t))
+		dial = dialTLS(t, dial)
 	}
 	if dial != nil {
 		opts = append(opts, kgo.Dialer(dial))
 	}
-	return opts
+	return opts, nil
 }
 
 // client opens a client with the common options and these.
@@ -232,6 +243,7 @@ func (c *Cluster) metrics(which string) []kgo.Opt {
 // reach waits until a broker answers and notes what the cluster can do.
 func (c *Cluster) reach(ctx context.Context) error {
 	said := time.Now()
+	logins := 0
 	for try := 0; ; try++ {
 		attempt, cancel := context.WithTimeout(ctx, c.opt.Patience)
 		resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(attempt, c.admin)
@@ -247,15 +259,35 @@ func (c *Cluster) reach(ctx context.Context) error {
 		if ctx.Err() != nil {
 			return fmt.Errorf("no Kafka broker answers at %s: %w", strings.Join(c.opt.Brokers, ", "), err)
 		}
-		if final := finalError(err); final {
-			return fmt.Errorf("Kafka at %s: %w", strings.Join(c.opt.Brokers, ", "), err)
+		if unsafe(err) != "" {
+			if logins++; logins == loginTries {
+				return explain(c.whereAsWhom(), err)
+			}
+			sleep(ctx, loginPause(logins-1))
+			continue
+		}
+		if finalError(err) {
+			return explain(c.whereAsWhom(), err)
 		}
 		if try == 0 || time.Since(said) >= c.opt.Patience {
 			said = time.Now()
-			c.log.Warn("no Kafka broker answers yet; trying on", "brokers", strings.Join(c.opt.Brokers, ", "), "err", err)
+			more := []any{"brokers", strings.Join(c.opt.Brokers, ", "), "err", err}
+			if s := suspicion(err, &c.opt); s != "" {
+				more = append(more, "perhaps", s)
+			}
+			c.log.Warn("no Kafka broker answers yet; trying on", more...)
 		}
 		sleep(ctx, retryBackoff(try))
 	}
+}
+
+// whereAsWhom says whom this worker tells which brokers it is.
+func (c *Cluster) whereAsWhom() string {
+	s := "connecting to Kafka at " + strings.Join(c.opt.Brokers, ", ")
+	if c.opt.SASL != nil {
+		s += " with SASL " + c.opt.SASL.String()
+	}
+	return s
 }
 
 // producerVersions caps what producers ask of a cluster without transactions of
@@ -317,22 +349,23 @@ func sleep(ctx context.Context, d time.Duration) bool {
 
 // clientLog hands the client's messages on one level lower: what is routine for
 // a Kafka client (every transaction begun, every rebalance) is not news to whoever
-// runs a pipeline.
-type clientLog struct{ log *slog.Logger }
-
-func (l clientLog) Level() kgo.LogLevel {
-	ctx := context.Background()
-	switch {
-	case l.log.Enabled(ctx, slog.LevelDebug):
-		return kgo.LogLevelInfo
-	case l.log.Enabled(ctx, slog.LevelInfo):
-		return kgo.LogLevelWarn
-	case l.log.Enabled(ctx, slog.LevelWarn):
-		return kgo.LogLevelError
-	}
-	return kgo.LogLevelNone
+// runs a pipeline. A connection that fails for who is who is different: each
+// client would say so at each of its tries, so it is said now and then, with what
+// to do about it, and counted.
+type clientLog struct {
+	log    *slog.Logger
+	belief *belief
 }
 
+// Level implements kgo.Logger.
+func (l clientLog) Level() kgo.LogLevel {
+	if l.log.Enabled(context.Background(), slog.LevelDebug) {
+		return kgo.LogLevelInfo
+	}
+	return kgo.LogLevelWarn // whatever is logged: some of it is counted
+}
+
+// Log implements kgo.Logger.
 func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 	to := slog.LevelDebug
 	switch level {
@@ -341,5 +374,27 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 	case kgo.LogLevelError:
 		to = slog.LevelWarn
 	}
+	for _, v := range keyvals {
+		err, ok := v.(error)
+		if !ok {
+			continue
+		}
+		remedy := unsafe(err)
+		if remedy == "" {
+			continue
+		}
+		to = slog.LevelDebug
+		if !slices.Contains(connectFailed, msg) {
+			break // said of a request, after it was said of the connection
+		}
+		if l.belief.failed(err) {
+			to, keyvals = slog.LevelWarn, append(slices.Clip(keyvals), "remedy", remedy)
+		}
+		break
+	}
 	l.log.Log(context.Background(), to, "kafka: "+msg, keyvals...)
 }
+
+// connectFailed is what the client says of a connection that was not made, which
+// it has no other way to tell.
+var connectFailed = []string{"unable to open connection to broker", "unable to request api versions", "unable to initialize sasl"}

@@ -112,6 +112,8 @@ func (fd *feed) Poll(ctx context.Context, limit int, only *connectors.TopicParti
 		}
 		select {
 		case <-fd.ready:
+		case <-fd.c.belief.ctx.Done():
+			return connectors.Fetch{}, fd.c.disbelief()
 		case <-ctx.Done():
 			return connectors.Fetch{}, ctx.Err()
 		}

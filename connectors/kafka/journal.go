@@ -18,7 +18,9 @@ import (
 // Fence. The end of the log is no use as a goal: the last offset is a control
 // record nearly always. Where retention has removed the records at from, reading
 // begins where the log does; the caller sees it by the offsets.
-func (l *taskLog) ReadJournal(ctx context.Context, from, to int64, yield func(offset int64, record []byte) error) error {
+func (l *taskLog) ReadJournal(ctx context.Context, from, to int64, yield func(offset int64, record []byte) error) (err error) {
+	ctx, end := l.c.believing(ctx)
+	defer end(&err)
 	tp := connectors.TopicPartition{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}
 	return l.readLog(ctx, tp, from, to, func(r *kgo.Record) error { return yield(r.Offset, r.Value) })
 }

@@ -156,6 +156,8 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 	select {
 	case <-ctx.Done():
 	case err = <-failed:
+	case <-c.belief.ctx.Done():
+		err = c.disbelief()
 	}
 	c.leave(cl, err)
 	return err

@@ -61,6 +61,9 @@ func decide(p phase, err error) action {
 	if errors.Is(err, kgo.ErrClientClosed) || errors.Is(err, errClosed) {
 		return actStop
 	}
+	if unsafe(err) != "" {
+		return actFail
+	}
 	var ke *kerr.Error
 	if !errors.As(err, &ke) {
 		if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
@@ -106,6 +109,9 @@ func decide(p phase, err error) action {
 
 // finalError reports whether retrying cannot help.
 func finalError(err error) bool {
+	if unsafe(err) != "" {
+		return true
+	}
 	var ke *kerr.Error
 	if !errors.As(err, &ke) {
 		return false
@@ -120,8 +126,14 @@ func finalError(err error) bool {
 	return false
 }
 
+// aclRemedy is where to find what a user needs.
+const aclRemedy = ": gradstream topics FILE --acls lists what it needs"
+
 // explain says what to do about an error, beside what it is.
 func explain(doing string, err error) error {
+	if remedy := unsafe(err); remedy != "" {
+		return fmt.Errorf("%s: %w; %s", doing, err, remedy)
+	}
 	var ke *kerr.Error
 	if !errors.As(err, &ke) {
 		return fmt.Errorf("%s: %w", doing, err)
@@ -133,13 +145,13 @@ func explain(doing string, err error) error {
 	case kerr.UnknownTopicOrPartition, kerr.UnknownTopicID:
 		hint = "; the topic or the partition does not exist (any more): create it with gradstream topics"
 	case kerr.TopicAuthorizationFailed:
-		hint = "; this user lacks Read, Write, Create or Describe on the topic"
+		hint = "; this user lacks Read, Write, Create or Describe on the topic" + aclRemedy
 	case kerr.GroupAuthorizationFailed:
-		hint = "; this user lacks Read on the consumer group"
+		hint = "; this user lacks Read on the consumer group" + aclRemedy
 	case kerr.TransactionalIDAuthorizationFailed:
-		hint = "; this user lacks Write on the transactional ids that begin with the pipeline's name"
+		hint = "; this user lacks Write on the transactional ids that begin with the pipeline's name and a slash" + aclRemedy
 	case kerr.ClusterAuthorizationFailed:
-		hint = "; this user lacks a permission on the cluster"
+		hint = "; this user lacks a permission on the cluster, or Write on the topic that it writes to" + aclRemedy
 	case kerr.OffsetMetadataTooLarge:
 		hint = "; raise offset.metadata.max.bytes of the brokers"
 	case kerr.InvalidTransactionTimeout:

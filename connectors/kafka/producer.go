@@ -23,7 +23,8 @@ type ProducerOptions struct {
 	Linger      time.Duration // how long a batch may wait to fill; default 5 ms
 	MaxBuffered int           // records sent and not acknowledged before Send waits; default 65,536
 
-	TLS    *tls.Config // nil: plain text
+	TLS    *tls.Config // nil: plain text; see [TLSFiles]
+	SASL   *SASL       // nil: no login
 	Dialer func(ctx context.Context, network, address string) (net.Conn, error)
 	Log    *slog.Logger // nil: none
 }
@@ -32,9 +33,10 @@ type ProducerOptions struct {
 // the producer lives, in order within a partition. It is for playing files into
 // topics. Its methods are for one goroutine, but for Acked.
 type Producer struct {
-	cl    *kgo.Client
-	slab  []byte
-	acked atomic.Int64
+	cl     *kgo.Client
+	slab   []byte
+	acked  atomic.Int64
+	belief *belief
 
 	promise func(*kgo.Record, error)
 	mu      sync.Mutex
@@ -57,7 +59,12 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 	if o.MaxBuffered <= 0 {
 		o.MaxBuffered = 1 << 16
 	}
-	cl, err := kgo.NewClient(append(baseOptions(c.Brokers, c.Version, o.TLS, o.Dialer, c.Log),
+	b := newBelief()
+	base, err := baseOptions(b, c.Brokers, c.Version, o.TLS, o.SASL, o.Dialer, c.Log)
+	if err != nil {
+		return nil, err
+	}
+	cl, err := kgo.NewClient(append(base,
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2 of the key, as PartitionForKey
 		kgo.ProducerBatchCompression(codec),
@@ -67,7 +74,7 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
-	p := &Producer{cl: cl}
+	p := &Producer{cl: cl, belief: b}
 	p.promise = func(r *kgo.Record, err error) {
 		if err == nil {
 			p.acked.Add(1)
@@ -121,6 +128,9 @@ func (p *Producer) keep(b []byte) []byte {
 }
 
 func (p *Producer) failed() error {
+	if lost := p.belief.err(); lost != nil {
+		return explain("producing", lost)
+	}
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return p.err
@@ -131,10 +141,14 @@ func (p *Producer) Acked() int64 { return p.acked.Load() }
 
 // Flush waits until all records are acknowledged and returns the first error.
 func (p *Producer) Flush(ctx context.Context) error {
-	if err := p.cl.Flush(ctx); err != nil {
-		return err
+	on, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(p.belief.ctx, cancel)()
+	err := p.cl.Flush(on)
+	if failed := p.failed(); failed != nil {
+		return failed
 	}
-	return p.failed()
+	return err
 }
 
 // Close drops what is not acknowledged and closes the connections.

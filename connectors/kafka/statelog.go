@@ -31,7 +31,9 @@ func (e entriesError) Unwrap() error { return e.error }
 
 // SaveState commits the entries as one transaction. It gives up before the broker
 // would end the transaction, after three quarters of CheckpointTimeout.
-func (l *taskLog) SaveState(ctx context.Context, entries func(yield func(key, value []byte) error) error) error {
+func (l *taskLog) SaveState(ctx context.Context, entries func(yield func(key, value []byte) error) error) (err error) {
+	ctx, end := l.c.believing(ctx)
+	defer end(&err)
 	switch {
 	case l.gone != nil:
 		return l.gone
@@ -181,13 +183,15 @@ func parsePiece(key, value []byte) (p piece, err error) {
 }
 
 // LoadState yields the committed entries up to the open record that Fence wrote.
-func (l *taskLog) LoadState(ctx context.Context, yield func(key, value []byte) error) error {
+func (l *taskLog) LoadState(ctx context.Context, yield func(key, value []byte) error) (err error) {
+	ctx, end := l.c.believing(ctx)
+	defer end(&err)
 	if l.marked < 0 {
 		return nil
 	}
 	a := assembly{yield: yield, partial: map[string]struct{}{}}
 	tp := connectors.TopicPartition{Topic: l.c.opt.StateTopic, Partition: int32(l.task)}
-	err := l.readLog(ctx, tp, connectors.Earliest, l.marked, func(r *kgo.Record) error {
+	err = l.readLog(ctx, tp, connectors.Earliest, l.marked, func(r *kgo.Record) error {
 		if err := a.record(r.Key, r.Value); err != nil {
 			return fmt.Errorf("%v offset %d: %w", tp, r.Offset, err)
 		}

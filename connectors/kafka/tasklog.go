@@ -54,7 +54,9 @@ type taskLog struct {
 
 // Fence takes the lock. It may be called again after [connectors.ErrLost], once
 // [Cluster.Confirm] has returned nil.
-func (l *taskLog) Fence(ctx context.Context, open []byte) (int64, error) {
+func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
+	ctx, end := l.c.believing(ctx)
+	defer end(&err)
 	l.closeClients()
 	l.open, l.dead = append([]byte(nil), open...), nil
 	l.marked, l.unsettled, l.gone = -1, false, nil
@@ -138,7 +140,9 @@ func (l *taskLog) Offsets(ctx context.Context) ([]connectors.Position, error) {
 }
 
 // Commit makes the step durable and visible, all or nothing.
-func (l *taskLog) Commit(ctx context.Context, s *connectors.Step) (int64, error) {
+func (l *taskLog) Commit(ctx context.Context, s *connectors.Step) (_ int64, err error) {
+	ctx, end := l.c.believing(ctx)
+	defer end(&err)
 	if l.dead != nil {
 		return 0, l.dead
 	}

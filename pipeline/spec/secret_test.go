@@ -19,7 +19,7 @@ func TestSecret(t *testing.T) {
 	if faults := Lint(&secretConfig{}); faults != nil {
 		t.Error(faults)
 	}
-	env := map[string]string{"PW": "swordfish", "LONG": strings.Repeat("swordfish", 10), "EMPTY": "", "A": "a"}
+	env := map[string]string{"PW": "swordfish", "LONG": strings.Repeat("swordfish", 10), "EMPTY": "", "A": "q7"}
 	for _, test := range []struct{ text, secret, err string }{
 		{`password: ${PW}`, "swordfish", ""},
 		{`password: "${PW}"`, "swordfish", ""},

@@ -57,6 +57,9 @@ func (o Options) withDefaults() (Options, error) {
 	return o, nil
 }
 
+// Default stands in a value of [Options.Properties] for what the package sets.
+const Default = "${default}"
+
 // properties returns the text of one broker's server.properties: the package's settings with extra over them.
 func properties(id, port, controllerPort int, bootstrap string, logDir string, brokers int, extra map[string]string) string {
 	minISR := 1
@@ -98,7 +101,7 @@ func properties(id, port, controllerPort int, bootstrap string, logDir string, b
 		"log.cleaner.dedupe.buffer.size": strconv.Itoa(16 << 20),
 	}
 	for k, v := range extra {
-		set[k] = v
+		set[k] = strings.ReplaceAll(v, Default, set[k])
 	}
 	keys := make([]string, 0, len(set))
 	for k := range set {
