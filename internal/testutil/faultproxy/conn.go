@@ -117,11 +117,7 @@ func (c *conn) inject(r *Request) bool {
 		i.observe()
 		return c.lose(i)
 	case DelayRequest:
-		if !sleep(i.rule.Delay, c.done) || !c.send(r) {
-			return false
-		}
-		i.observe()
-		return true
+		return sleep(i.rule.Delay, c.done) && c.send(r)
 	case Duplicate:
 		c.mu.Lock()
 		c.twins++
@@ -168,10 +164,12 @@ func (c *conn) hold(r *Request) bool {
 	if !c.send(r) {
 		return false
 	}
+	if r.noAnswer() {
+		return !c.gone.Load()
+	}
 	// The client may be gone: only the answer says that the broker has it.
 	select {
 	case <-answer:
-		i.observe()
 		return !c.gone.Load()
 	case <-c.done:
 		return false
@@ -232,6 +230,7 @@ func (c *conn) answer(r *Request, frame []byte) bool {
 		defer close(r.answer)
 	}
 	if i := r.rule; i != nil {
+		// Counted before the client can know of it. The broker has answered, so it has what was late, held or doubled.
 		switch {
 		case r.twin:
 			i.observe()
@@ -243,7 +242,9 @@ func (c *conn) answer(r *Request, frame []byte) bool {
 			if !sleep(i.rule.Delay, c.done) {
 				return false
 			}
-			defer i.observe()
+			i.observe()
+		case i.rule.Action == DelayRequest || i.rule.Action == Hold:
+			i.observe()
 		}
 	}
 	if c.mute.Load() {

@@ -26,6 +26,7 @@
 // # What counts
 //
 // [Injection.Hits] counts requests chosen by a rule. [Injection.Observed] counts faults that came to pass: a dropped
-// answer had arrived from the broker, the broker answered the duplicate or the held request, the delay was over and the
-// bytes went on. A test that wants a fault asks for the latter.
+// answer had arrived from the broker, the broker answered the duplicate, the late or the held request, a late answer went
+// on. A test that wants a fault asks for the latter. A request to which there is no answer, a Produce with acks=0, is
+// never observed late or held.
 package faultproxy
