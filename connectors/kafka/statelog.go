@@ -44,7 +44,7 @@ func (l *taskLog) SaveState(ctx context.Context, entries func(yield func(key, va
 	}
 	ctx, cancel := context.WithTimeout(ctx, l.c.opt.CheckpointTimeout/4*3)
 	defer cancel()
-	err := l.saveState(ctx, entries)
+	err = l.saveState(ctx, entries)
 	if errors.Is(err, connectors.ErrLost) {
 		l.gone = err
 	}
