@@ -21,6 +21,7 @@ type sink struct {
 	headers    []connectors.Header // for headers: full, fullHeaders a row
 	heads      []byte              // their values
 	time       int64
+	first      int // output of the last step that was this sink's first
 }
 
 // sinkPort is what a sink reads of one node.
@@ -137,6 +138,7 @@ func (k *sink) size() (records, bytes, headers int) {
 // flush moves what was gathered to the step's outputs, ordered by the input row
 // that caused it, and forgets it.
 func (k *sink) flush(out *outputs) error {
+	k.first = len(out.list)
 	if len(k.ports) > 1 {
 		slices.SortStableFunc(k.refs, byCause)
 	}

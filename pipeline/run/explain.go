@@ -1,0 +1,516 @@
+package run
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/pipeline"
+	"github.com/gradstream/gradstream/pipeline/batch"
+)
+
+// OutputID is what the header gs-id of a published record says.
+type OutputID struct {
+	Task  int
+	Step  uint64 // from 1
+	Index int    // among all outputs of the step, from 0
+}
+
+func (id OutputID) String() string { return fmt.Sprintf("%d/%d/%d", id.Task, id.Step, id.Index) }
+
+// ParseOutputID reads an id as String writes it.
+func ParseOutputID(text string) (id OutputID, err error) {
+	parts := strings.Split(text, "/")
+	if len(parts) == 3 {
+		task, e1 := strconv.ParseUint(parts[0], 10, 31)
+		step, e2 := strconv.ParseUint(parts[1], 10, 64)
+		index, e3 := strconv.ParseUint(parts[2], 10, 31)
+		id = OutputID{Task: int(task), Step: step, Index: int(index)}
+		if e1 == nil && e2 == nil && e3 == nil && step > 0 && id.String() == text {
+			return id, nil
+		}
+	}
+	return OutputID{}, fmt.Errorf("%q is no id of an output; expected TASK/STEP/INDEX as in the header %s, 0/17/3 say", text, headerID)
+}
+
+// Explained is one published prediction, computed once more with the weights that
+// made it, and taken apart.
+type Explained struct {
+	ID        OutputID
+	Sink      *pipeline.Sink
+	Output    connectors.Output  // as computed anew
+	Published *connectors.Record // as it stands in the topic; nil if the topic does not hold it any more
+	Equal     bool               // Published has the key, the value and the headers of Output
+	Clock     int64              // of the step, milliseconds since 1970
+
+	Source    *pipeline.Source // of the event that was predicted
+	Partition int32
+	Offset    int64
+	Time      int64 // event time, milliseconds since 1970
+
+	Learners []ExplainedLearner // those that predicted the event on its way to the sink, in the order of the graph
+}
+
+// ExplainedLearner is the part that one learner had.
+type ExplainedLearner struct {
+	Node, Type string
+	Columns    []ExplainedColumn // what it added to the event
+	Features   string            // the sparse column it read
+	Parts      []ExplainedFeature
+	Intercept  float64
+	Score      float64
+	Sum        float64 // of the parts and the intercept, in the learner's order and precision; equals Score
+}
+
+// ExplainedColumn is a value that a learner added to an event.
+type ExplainedColumn struct {
+	Name string
+	Type batch.Type
+	Null bool
+	Text string  // as sinks write it; empty if Null
+	Real float64 // if Type is Float64
+}
+
+// ExplainedFeature is what one feature contributed to a score, and what made it.
+type ExplainedFeature struct {
+	operators.Contribution
+	Columns, Values []string // empty if no operator upstream has named it
+}
+
+// Explain rebuilds the state of a task as it was right before the event that
+// caused a published output, computes the output again, takes its score apart and
+// compares all of it with what was published. Nothing is written. A
+// [WrongRequest] says that there is no such output, or that it is no prediction.
+func Explain(ctx context.Context, p *pipeline.Pipeline, past connectors.History, id OutputID, o RebuildOptions) (_ *Explained, err error) {
+	o.Task, o.To = id.Task, id.Step
+	r, err := newRebuild(ctx, p, past, o)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, r.t.close()) }()
+	if err := r.reaches(id.Step); err != nil {
+		return nil, err
+	}
+	if id.Step == r.begun {
+		return nil, wrongRequest("the checkpoint of task %d holds the state behind step %d; an explanation needs the state before it", id.Task, id.Step)
+	}
+	if err := r.advance(ctx, id.Step-1); err != nil {
+		return nil, err
+	}
+	x := &explainer{r: r, p: p, id: id}
+	if err := x.twin(); err != nil {
+		return nil, err
+	}
+	r.rep.watch = &watch{took: x.took, fed: x.fed}
+	if err := r.advance(ctx, id.Step); err != nil {
+		return nil, err
+	}
+	if err := x.locate(); err != nil {
+		return nil, err
+	}
+	if err := x.feed(); err != nil {
+		return nil, err
+	}
+	out, err := x.explained()
+	if err != nil {
+		return nil, err
+	}
+	out.Published, err = findOutput(ctx, past, &out.Output)
+	if err != nil {
+		return nil, err
+	}
+	out.Equal = out.Published != nil && sameRecord(out.Published, &out.Output.Record)
+	return out, nil
+}
+
+// explainer follows one row through a step. The step is replayed as a whole first,
+// which tells which row caused the output; then its input goes row by row into a
+// second core that has the state from before, up to that row.
+type explainer struct {
+	r  *rebuild
+	p  *pipeline.Pipeline
+	id OutputID
+
+	input []portion
+	step  *stepRecord
+	refs  [][]outputRef // what each sink held at the step's end, in order
+	at    place         // of the output
+
+	core  *core   // the second one
+	heads []taken // learners' explanations of the row, as they came
+	named map[string][]operators.Feature
+	row   rowOrigin
+}
+
+// portion is a part of a step's input.
+type portion struct {
+	source    int
+	partition int32
+	recs      []connectors.Record
+}
+
+// place says which sink made an output, of which row.
+type place struct {
+	sink *sink
+	port int
+	seq  int32 // of the row
+	nth  int   // among the outputs of this row by this port
+}
+
+// taken is what a learner said of the row, and what it made of it.
+type taken struct {
+	node    int
+	x       operators.Explanation
+	can     bool
+	columns []ExplainedColumn
+}
+
+type rowOrigin struct {
+	source       int
+	partition    int32
+	offset, time int64
+}
+
+// twin makes the second core and gives it the state as it stands.
+func (x *explainer) twin() (err error) {
+	x.named = map[string][]operators.Feature{}
+	o := x.r.coreOptions()
+	o.BatchRows, o.Around = 1, x.around
+	if x.core, err = newCore(x.p, x.id.Task, x.r.o.Formats, o); err != nil {
+		return err
+	}
+	for _, in := range x.core.inputs {
+		in.one = batch.New(in.src.Schema) // a record may hold many rows
+	}
+	for i, n := range x.core.nodes {
+		if n.Def.Role != operators.Learner {
+			continue
+		}
+		next := n.Next
+		n.Next = func(b *batch.Batch) error {
+			if x.isRow(b) {
+				x.emitted(i, b)
+			}
+			return next(b)
+		}
+	}
+	to := x.core.states()
+	for i, b := range x.r.t.core.states() {
+		b.State.All(func(key, value []byte) bool {
+			err = to[i].State.Load(key, value)
+			return err == nil
+		})
+		if err != nil {
+			return fmt.Errorf("copy of state %s: %w", b.ID, err)
+		}
+	}
+	return nil
+}
+
+// around asks a node about the row before the node processes it.
+func (x *explainer) around(i int, process func(b *batch.Batch) error) func(b *batch.Batch) error {
+	return func(b *batch.Batch) error {
+		if x.isRow(b) {
+			n := x.core.nodes[i]
+			if f, ok := n.Features(b, 0); ok {
+				x.named[n.Name] = f
+			}
+			if n.Def.Role == operators.Learner {
+				t := taken{node: i}
+				t.x, t.can = n.Explain(b, 0)
+				x.heads = append(x.heads, t)
+			}
+		}
+		return process(b)
+	}
+}
+
+func (x *explainer) isRow(b *batch.Batch) bool { return b.N == 1 && b.Origin.Seq[0] == x.at.seq }
+
+// emitted notes the columns that a learner has added to the row.
+func (x *explainer) emitted(node int, b *batch.Batch) {
+	n := x.core.nodes[node]
+	x.row = rowOrigin{b.Origin.Source, b.Origin.Partition, b.Origin.Offset[0], b.Origin.Time[0]}
+	at := len(x.heads) - 1
+	for x.heads[at].node != node { // learners downstream, if this one emits the row twice
+		at--
+	}
+	t := &x.heads[at]
+	for i, f := range n.Schema.Fields {
+		if !strings.HasPrefix(f.Name, n.Name+".") || f.Type == batch.Sparse {
+			continue
+		}
+		c := ExplainedColumn{Name: f.Name, Type: f.Type, Null: b.Cols[i].Null(0)}
+		if !c.Null {
+			c.Text = string(b.Cols[i].AppendText(nil, 0))
+			if f.Type == batch.Float64 {
+				c.Real = b.Cols[i].Floats[0]
+			}
+		}
+		t.columns = append(t.columns, c)
+	}
+}
+
+func (x *explainer) took(source int, partition int32, recs []connectors.Record) {
+	x.input = append(x.input, portion{source, partition, recs})
+}
+
+// fed notes what the sinks hold.
+func (x *explainer) fed(s *stepRecord) {
+	x.step = s
+	for _, k := range x.r.t.core.sinks {
+		refs := slices.Clone(k.refs)
+		if len(k.ports) > 1 { // as flush does
+			slices.SortStableFunc(refs, byCause)
+		}
+		x.refs = append(x.refs, refs)
+	}
+}
+
+// find finds the row that caused the output; false if it is not of a sink that
+// publishes one row in a record.
+func (x *explainer) find() bool {
+	for i, k := range x.r.t.core.sinks {
+		refs, n := x.refs[i], x.id.Index-k.first
+		if n < 0 || n >= len(refs) {
+			continue
+		}
+		x.at = place{sink: k, port: int(refs[n].rank), seq: refs[n].seq}
+		for j := n - 1; j >= 0 && byCause(refs[j], refs[n]) == 0; j-- {
+			x.at.nth++
+		}
+		return true
+	}
+	return false
+}
+
+// locate finds where the output comes from, or says why it cannot be explained.
+func (x *explainer) locate() error {
+	out := &x.r.rep.out
+	if x.id.Index >= len(out.list) {
+		if len(out.list) == 0 {
+			return wrongRequest("step %d of task %d has no outputs", x.id.Step, x.id.Task)
+		}
+		return wrongRequest("step %d of task %d has no output %d; it has %d, from 0", x.id.Step, x.id.Task, x.id.Index, len(out.list))
+	}
+	o := &out.list[x.id.Index]
+	if why, ok := headerOf(&o.Record, "__connect.errors.exception.message"); ok {
+		at, _ := headerOf(&o.Record, "__connect.errors.offset")
+		from, _ := headerOf(&o.Record, "__connect.errors.topic")
+		partition, _ := headerOf(&o.Record, "__connect.errors.partition")
+		return wrongRequest("output %v is a rejected record, offset %s of %s[%s], on %s: %s", x.id, at, from, partition, o.Topic, why)
+	}
+	if !x.find() {
+		return wrongRequest("output %v is on %s, whose sink publishes many rows in a record; only sinks with one row in a record can be explained", x.id, o.Topic)
+	}
+	from := x.at.sink.def.From[x.at.port]
+	if len(x.learnersOf(from)) == 0 {
+		what := "which reads no learner"
+		if i := slices.IndexFunc(x.p.Nodes, func(n *pipeline.Node) bool { return n.Name == from }); i >= 0 {
+			if role := x.p.Nodes[i].Def.Role; role == operators.Evaluator || role == operators.Detector {
+				what = fmt.Sprintf("whose type %s is of the %ss", x.p.Nodes[i].Def.Name, role)
+			}
+		}
+		return wrongRequest("output %v is no prediction: sink %s publishes what comes from %s, %s", x.id, x.at.sink.def.Name, from, what)
+	}
+	return nil
+}
+
+func headerOf(r *connectors.Record, key string) (string, bool) {
+	for _, h := range slices.Backward(r.Headers) { // ours come behind those the record came with
+		if h.Key == key {
+			return string(h.Value), true
+		}
+	}
+	return "", false
+}
+
+// learnersOf returns the learners that a row passes on its way to a node and in
+// the node: what an evaluator or a detector emits is not its input any more.
+func (x *explainer) learnersOf(name string) (on []int) {
+	i := slices.IndexFunc(x.p.Nodes, func(n *pipeline.Node) bool { return n.Name == name })
+	if i < 0 {
+		return nil
+	}
+	n := x.p.Nodes[i]
+	switch n.Def.Role {
+	case operators.Evaluator, operators.Detector:
+		return nil
+	case operators.Learner:
+		on = append(on, i)
+	}
+	for _, from := range n.From {
+		on = append(on, x.learnersOf(from)...)
+	}
+	slices.Sort(on)
+	return slices.Compact(on)
+}
+
+// feed gives the second core the step's input up to the row.
+func (x *explainer) feed() error {
+	c := x.core
+	c.begin(x.step.Clock)
+	for _, in := range x.input {
+		if c.seq > x.at.seq {
+			break
+		}
+		if _, _, err := c.feed(in.source, in.partition, in.recs, bounds{rows: int(x.at.seq) + 1, bytes: math.MaxInt64}); err != nil {
+			return fmt.Errorf("task %d: %w", x.id.Task, err)
+		}
+	}
+	return nil
+}
+
+// explained puts together what was found and checks that it is the prediction.
+func (x *explainer) explained() (*Explained, error) {
+	made := x.r.rep.out.list[x.id.Index]
+	key, value, err := x.recomputed()
+	if err != nil {
+		return nil, err
+	}
+	if !bytes.Equal(key, made.Key) || !bytes.Equal(value, made.Value) {
+		return nil, fmt.Errorf("task %d, step %d: output %d comes out as %q when its rows are processed one by one and as %q when they are not; the program breaks its own law", x.id.Task, x.id.Step, x.id.Index, value, made.Value)
+	}
+	out := &Explained{
+		ID: x.id, Sink: x.at.sink.def, Output: made, Clock: x.step.Clock,
+		Source: x.p.Sources[x.row.source], Partition: x.row.partition, Offset: x.row.offset, Time: x.row.time,
+	}
+	silent := ""
+	for _, i := range x.learnersOf(x.at.sink.def.From[x.at.port]) {
+		n := x.p.Nodes[i]
+		var of []taken
+		for _, t := range x.heads {
+			if t.node == i {
+				of = append(of, t)
+			}
+		}
+		var t taken
+		switch {
+		case len(of) == 0:
+			continue // the row came on another way
+		case len(of) == 1:
+			t = of[0]
+		case x.at.nth < len(of):
+			t = of[x.at.nth]
+		default:
+			return nil, fmt.Errorf("operator %s has seen the event %d times; which of its predictions is output %v cannot be told", n.Name, len(of), x.id)
+		}
+		if !t.can {
+			silent = fmt.Sprintf("%s (%s)", n.Name, n.Def.Name)
+			continue
+		}
+		l, err := x.learner(n, &t)
+		if err != nil {
+			return nil, err
+		}
+		out.Learners = append(out.Learners, *l)
+	}
+	if len(out.Learners) == 0 {
+		return nil, wrongRequest("output %v is a prediction of %s, which has no features with weights to explain it by", x.id, cmp.Or(silent, "no learner"))
+	}
+	return out, nil
+}
+
+// recomputed returns the output as the second core has encoded it.
+func (x *explainer) recomputed() (key, value []byte, err error) {
+	at := slices.Index(x.r.t.core.sinks, x.at.sink)
+	k := x.core.sinks[at]
+	nth := x.at.nth
+	for _, r := range k.refs {
+		if r.seq != x.at.seq || int(r.rank) != x.at.port {
+			continue
+		}
+		if nth--; nth < 0 {
+			if r.hasKey {
+				key = k.slab[r.start:r.key]
+			}
+			return key, k.slab[r.key:r.val], nil
+		}
+	}
+	return nil, nil, fmt.Errorf("task %d, step %d: output %d does not come out again when the rows are processed one by one; the program breaks its own law", x.id.Task, x.id.Step, x.id.Index)
+}
+
+// learner checks that the parts add up to the score that the learner gave the row.
+func (x *explainer) learner(n *pipeline.Node, t *taken) (*ExplainedLearner, error) {
+	l := &ExplainedLearner{Node: n.Name, Type: n.Def.Name, Columns: t.columns, Features: t.x.Features,
+		Intercept: t.x.Intercept, Score: t.x.Score, Sum: t.x.Sum()}
+	if math.Float64bits(l.Sum) != math.Float64bits(l.Score) {
+		return nil, fmt.Errorf("operator %s: the contributions add up to %v, its score is %v", n.Name, l.Sum, l.Score)
+	}
+	for _, c := range t.columns {
+		if c.Name == n.Name+".score" && math.Float64bits(c.Real) != math.Float64bits(l.Score) {
+			return nil, fmt.Errorf("operator %s: the contributions add up to %v, it has said %v", n.Name, l.Score, c.Real)
+		}
+	}
+	names := x.namesFor(n, t.x.Contributions)
+	for i, c := range t.x.Contributions {
+		f := ExplainedFeature{Contribution: c}
+		if names != nil {
+			f.Columns, f.Values = names[i].Columns, names[i].Values
+		}
+		l.Parts = append(l.Parts, f)
+	}
+	return l, nil
+}
+
+// namesFor returns the names of a vector's features: those of the nearest operator
+// upstream that makes features and made these.
+func (x *explainer) namesFor(n *pipeline.Node, vector []operators.Contribution) []operators.Feature {
+	for _, from := range n.From {
+		i := slices.IndexFunc(x.p.Nodes, func(u *pipeline.Node) bool { return u.Name == from })
+		if i < 0 {
+			continue
+		}
+		f, ok := x.named[from]
+		if ok && slices.EqualFunc(f, vector, func(a operators.Feature, b operators.Contribution) bool { return a.Index == b.Index }) {
+			return f
+		}
+		if f := x.namesFor(x.p.Nodes[i], vector); f != nil {
+			return f
+		}
+	}
+	return nil
+}
+
+// findOutput looks for an output in its topic; nil if it is not there.
+func findOutput(ctx context.Context, past connectors.History, o *connectors.Output) (found *connectors.Record, err error) {
+	id, _ := headerOf(&o.Record, headerID)
+	tp := connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}
+	search := func(from int64) error {
+		err := past.ReadLog(ctx, tp, from, func(r *connectors.Record) error {
+			if have, ok := headerOf(r, headerID); !ok || have != id {
+				return nil
+			}
+			c := *r
+			c.Headers = slices.Clone(r.Headers)
+			found = &c
+			return errReached
+		})
+		if errors.Is(err, errReached) {
+			return nil
+		}
+		return err
+	}
+	// Its timestamp is the step's clock, unless the topic has timestamps of its own.
+	from, err := past.OffsetAt(ctx, tp, o.Time)
+	if err != nil {
+		return nil, err
+	}
+	if err := search(from); err != nil || found != nil {
+		return found, err
+	}
+	return found, search(connectors.Earliest)
+}
+
+func sameRecord(a, b *connectors.Record) bool {
+	return bytes.Equal(a.Key, b.Key) && (a.Key == nil) == (b.Key == nil) && bytes.Equal(a.Value, b.Value) &&
+		slices.EqualFunc(a.Headers, b.Headers, func(a, b connectors.Header) bool { return a.Key == b.Key && bytes.Equal(a.Value, b.Value) })
+}
