@@ -5,7 +5,9 @@ package admin
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
+	"log/slog"
 	"net"
 	"net/http"
 	"runtime"
@@ -32,7 +34,9 @@ type Server struct {
 	version string
 	now     func() time.Time
 	started time.Time
+	log     *slog.Logger
 	handler http.Handler
+	token   *[sha256.Size]byte // hash of what requests must bring; nil = nothing
 
 	mu        sync.Mutex
 	pipelines []*added
@@ -50,7 +54,7 @@ type added struct {
 
 // New makes a server that exports reg, to which it adds gradstream_build_info.
 func New(reg *prometheus.Registry, version string) *Server {
-	s := &Server{reg: reg, version: version, now: time.Now}
+	s := &Server{reg: reg, version: version, now: time.Now, log: slog.New(slog.DiscardHandler)}
 	s.started = s.now()
 	info := prometheus.NewGauge(prometheus.GaugeOpts{
 		Name: "gradstream_build_info", Help: "1, labelled by what the program was built from.",
@@ -61,6 +65,9 @@ func New(reg *prometheus.Registry, version string) *Server {
 	s.handler = s.routes()
 	return s
 }
+
+// Log makes the server log what goes wrong with connections, at level debug.
+func (s *Server) Log(l *slog.Logger) { s.log = l }
 
 // Add shows a pipeline. Brokers are the addresses it was reached at.
 func (s *Server) Add(p *pipeline.Pipeline, w Status, brokers []string) {
@@ -89,7 +96,9 @@ const (
 // for a few seconds. It closes ln. The error is nil after a planned end.
 func (s *Server) Serve(ctx context.Context, ln net.Listener) error {
 	srv := &http.Server{Handler: s.handler, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
-		ReadTimeout: 2 * headerTimeout, WriteTimeout: idleTimeout, MaxHeaderBytes: 64 << 10}
+		ReadTimeout: 2 * headerTimeout, WriteTimeout: idleTimeout, MaxHeaderBytes: 64 << 10,
+		// What it says is of clients that break off, of port scans mostly.
+		ErrorLog: slog.NewLogLogger(s.log.Handler(), slog.LevelDebug)}
 	served := make(chan error, 1)
 	go func() { served <- srv.Serve(ln) }()
 	tick := time.NewTicker(sampleEvery)
@@ -130,7 +139,7 @@ func (s *Server) routes() http.Handler {
 	mux.HandleFunc("/api/version", s.serveVersion)
 	mux.HandleFunc("/debug/pprof/", profiles)
 	mux.HandleFunc("/", s.page)
-	return guard(mux)
+	return guard(s.doorman(mux))
 }
 
 // guard is in front of every route: it allows reading only and sets the headers

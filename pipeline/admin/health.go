@@ -22,7 +22,7 @@ type verdict struct {
 
 // health answers 200 while the process does its work or may yet; 503 when a task
 // has failed for good.
-func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) health(w http.ResponseWriter, r *http.Request) {
 	var bad []problem
 	for _, a := range s.all() {
 		for _, t := range a.w.Status() {
@@ -31,12 +31,12 @@ func (s *Server) health(w http.ResponseWriter, _ *http.Request) {
 			}
 		}
 	}
-	judge(w, "ok", "failed", bad)
+	judge(w, "ok", "failed", bad, s.allowed(r))
 }
 
 // ready answers 200 when every task that this worker was given processes new
 // input, and it was given some.
-func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
+func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 	var bad []problem
 	all := s.all()
 	if len(all) == 0 {
@@ -58,11 +58,14 @@ func (s *Server) ready(w http.ResponseWriter, _ *http.Request) {
 			}
 		}
 	}
-	judge(w, "ready", "not ready", bad)
+	judge(w, "ready", "not ready", bad, s.allowed(r))
 }
 
-func judge(w http.ResponseWriter, good, poor string, bad []problem) {
+func judge(w http.ResponseWriter, good, poor string, bad []problem, reasons bool) {
 	if len(bad) > 0 {
+		if !reasons { // names are for those who may see everything
+			bad = nil
+		}
 		write(w, http.StatusServiceUnavailable, verdict{Status: poor, Reasons: bad})
 		return
 	}
