@@ -273,7 +273,9 @@ func (c *core) feed(source int, partition int32, records []connectors.Record, mo
 func (c *core) decode(in *input, partition int32, n int, bytes int64, most bounds) (_ int, _ int64, err error) {
 	defer func() {
 		if r := recover(); r != nil {
-			err = fmt.Errorf("decoding offset %d of %s[%d]: %w", in.records[n].Offset, in.src.Topic, partition, panicked(r))
+			at := in.records[n].Offset
+			err = &inputError{at: "decoder", source: in.index, partition: partition, first: at, last: at, err: panicked(r),
+				text: fmt.Sprintf("decoding offset %d of %s[%d]", at, in.src.Topic, partition)}
 		}
 	}()
 	b := in.batch
@@ -329,7 +331,9 @@ func (c *core) push(in *input) (err error) {
 			if in.dec == nil {
 				where = "source " + in.src.Name
 			}
-			err = fmt.Errorf("%s, with offsets %d to %d of %s: %w", c.at, b.Origin.Offset[0], b.Origin.Offset[len(b.Origin.Offset)-1], where, err)
+			first, last := b.Origin.Offset[0], b.Origin.Offset[len(b.Origin.Offset)-1]
+			err = &inputError{at: c.at, source: in.index, partition: b.Origin.Partition, first: first, last: last, err: err,
+				text: fmt.Sprintf("%s, with offsets %d to %d of %s", c.at, first, last, where)}
 		}
 	}()
 	if in.timeCol >= 0 {
@@ -365,9 +369,10 @@ func (c *core) push(in *input) (err error) {
 type panicError struct {
 	value any
 	stack []byte
+	line  string // where it panicked
 }
 
-func panicked(value any) error { return &panicError{value, debug.Stack()} }
+func panicked(value any) error { return &panicError{value, debug.Stack(), panicLine()} }
 
 func (e *panicError) Error() string { return fmt.Sprintf("panic: %v", e.value) }
 

@@ -26,6 +26,7 @@ type rejected struct {
 	rank      int
 	node      string
 	why       error
+	skip      *skip // set if it was quarantined
 }
 
 func newErrorSink(c *core, partitions func(topic string) int32) *errorSink {
@@ -38,7 +39,7 @@ func newErrorSink(c *core, partitions func(topic string) int32) *errorSink {
 // add takes a record that did not decode (rank 0, no node) or of which an
 // operator rejected a row.
 func (e *errorSink) add(in *input, partition int32, r *connectors.Record, seq int32, rank int, node string, why error) {
-	e.refs = append(e.refs, rejected{in, partition, *r, seq, rank, node, why})
+	e.refs = append(e.refs, rejected{in, partition, *r, seq, rank, node, why, nil})
 	reason := "decode"
 	if node != "" {
 		reason = node
@@ -77,6 +78,9 @@ func (r *rejected) sameRecord(o *rejected) bool {
 }
 
 func errorHeaders(pipeline string, r *rejected) []connectors.Header {
+	if r.skip != nil {
+		return quarantineHeaders(pipeline, r)
+	}
 	stage, class := "VALUE_CONVERTER", "gradstream.DecodeError"
 	if r.node != "" {
 		stage, class = "TRANSFORMATION", "gradstream.RowError"

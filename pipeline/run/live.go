@@ -14,6 +14,7 @@ import (
 // fails. The steps are committed by a goroutine of their own, in order.
 func (t *task) live(ctx, draining context.Context) error {
 	t.setPhase(Live)
+	t.poison.forget(t.parts)
 	if err := t.openFeed(ctx); err != nil {
 		return err
 	}
@@ -79,7 +80,7 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 			return err
 		}
 		if err := t.makeStep(soft, s, i); err != nil {
-			return err
+			return t.failed(s, err)
 		}
 		if err := t.seal(s); err != nil {
 			return err
@@ -115,20 +116,28 @@ func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
 	s.begun = t.w.now()
 	s.record = stepRecord{Step: t.step + 1, Prev: t.hash, Runs: s.record.Runs[:0]}
 	s.oldest, s.newest, s.save = 0, 0, nil
+	s.began, s.records = s.began[:0], 0
 	t.core.begin(s.begun.UnixMilli())
 	before := t.core.engine.V
 	deadline, cancel := context.WithDeadline(soft, s.begun.Add(c.Interval))
 	defer cancel()
 	most, bytes := bounds{c.Rows, c.Bytes}, int64(0)
 	for i := first; ; {
-		recs, n, err := t.consume(i, maxOffset, bounds{c.Rows, c.Bytes - bytes})
+		skips := len(s.record.Skips)
+		recs, n, cut, err := t.take(s, i, bounds{c.Rows, c.Bytes - bytes})
 		if err != nil {
 			return err
+		}
+		if cut && recs == nil {
+			break // what comes next wants a step of its own
+		}
+		if len(s.record.Skips) == skips {
+			s.note(&t.parts[i], recs)
 		}
 		bytes += n
 		s.noteTimes(recs)
 		s.addRun(&t.parts[i])
-		if t.core.full(most, bytes) {
+		if cut || t.core.full(most, bytes) {
 			break
 		}
 		if i, err = t.poll(deadline, -1); err != nil {
@@ -138,7 +147,7 @@ func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
 			return err
 		}
 	}
-	if err := t.core.end(s.record.Step, &s.outputs); err != nil {
+	if err := t.end(s); err != nil {
 		return err
 	}
 	after := t.core.engine.V

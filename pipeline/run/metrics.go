@@ -23,6 +23,7 @@ type metrics struct {
 	checkpointTime     *prometheus.GaugeVec
 	checkpointFailures prometheus.Counter
 	operator           *prometheus.GaugeVec
+	quarantined        *prometheus.CounterVec
 }
 
 func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
@@ -54,7 +55,9 @@ func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
 		checkpointFailures: prometheus.NewCounter(counter("checkpoint_failures_total", "Local checkpoints that failed.")),
 		operator:           prometheus.NewGaugeVec(gauge("operator_value", "Numbers operators report of themselves: metrics of evaluate, loss, version and weights of learners, drifts of detectors."), []string{"node", "type", "task", "name"}),
 	}
+	m.quarantined = prometheus.NewCounterVec(counter("quarantined_records_total", "Records that are never processed because something failed on them."), []string{"task"})
 	if reg != nil {
+		reg.MustRegister(m.quarantined)
 		reg.MustRegister(m.rows, m.outputs, m.rejects, m.steps, m.replayed, m.lag, m.phase, m.stepDuration, m.commitDuration,
 			m.latency, m.checkpointDuration, m.checkpointTime, m.checkpointFailures, m.operator)
 	}
@@ -66,6 +69,9 @@ func (m *metrics) step(t *task, s *stepBuffer, commit time.Duration, now time.Ti
 	m.rows.WithLabelValues(task).Add(float64(s.record.Rows))
 	m.outputs.WithLabelValues(task).Add(float64(s.record.Outputs))
 	m.steps.Inc()
+	if n := len(s.record.Skips); n > 0 {
+		m.quarantined.WithLabelValues(task).Add(float64(n))
+	}
 	m.commitDuration.Observe(commit.Seconds())
 	m.stepDuration.Observe(now.Sub(s.begun).Seconds())
 	if s.oldest > 0 {

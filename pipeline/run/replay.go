@@ -128,7 +128,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 			if _, err := t.poll(ctx, i); err != nil {
 				return fmt.Errorf("replaying step %d: %w", s.Step, err)
 			}
-			recs, _, err := t.consume(i, run.Next, unbounded)
+			recs, err := r.skipping(i, run.Next, s.Skips)
 			if err != nil {
 				return err
 			}

@@ -69,6 +69,12 @@ type task struct {
 	replayed   uint64
 	restored   uint64
 	whole      bool // the state is that of a step's end
+	poison     poison
+	care       *attempts // nil = nothing is written down
+
+	failedAt    uint64 // last step when it failed on its input
+	failedSkips int    // decisions that were not committed then
+	pause       time.Duration
 }
 
 // taskPartition is one partition of one source that the task owns.
@@ -92,6 +98,8 @@ type stepBuffer struct {
 	begun   time.Time
 	oldest  int64 // record times, milliseconds
 	newest  int64
+	began   []inputRun // first offsets, of the records that were processed
+	records int        // that were processed
 }
 
 // errUncheckpointed says that the local checkpoint is not in the journal.
@@ -106,7 +114,7 @@ func (t *task) run(ctx, soft context.Context) (err error) {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("task %d: %w", t.id, panicked(r))
 		}
-		if err == nil || ctx.Err() != nil {
+		if err == nil || ctx.Err() != nil || errors.Is(err, errRetry) {
 			t.setPhase(Unassigned)
 		} else if errors.Is(err, connectors.ErrLost) {
 			t.setPhase(Lost)

@@ -39,7 +39,9 @@ func startSim(t *testing.T, p *pipeline.Pipeline, c *simCluster, store state.Sto
 	}
 	c.tasks = topo.Tasks
 	ctx, stop := context.WithCancel(t.Context())
-	o.Formats, o.InstanceID = testFormats, "w"
+	if o.InstanceID = "w"; o.Formats.NewDecoder == nil {
+		o.Formats = testFormats
+	}
 	s := &simWorker{simCluster: c, t: t, stop: stop, done: make(chan error, 1), w: NewWorker(p, topo, c, &simStore{store, c}, o)}
 	go func() { s.done <- s.w.Run(ctx) }()
 	return s
@@ -116,7 +118,7 @@ func TestOperatorFails(t *testing.T) {
 				p := parse(t, strings.NewReplacer("BAD", "the-end", "HOW", how).Replace(oddYAML))
 				b, store := newSimBroker(3), memstore.New()
 				ids(b, "a", 3, 90)
-				s := startSim(t, p, &simCluster{simBroker: b}, store, Options{})
+				s := startSim(t, p, &simCluster{simBroker: b}, store, Options{MaxQuarantines: -1})
 				s.settle()
 				b.produce(connectors.TopicPartition{Topic: "a", Partition: 1}, `{"id":"fine"}`, `{"id":"the-end"}`)
 				err := <-s.done

@@ -33,7 +33,14 @@ type Options struct {
 	DrainTime  time.Duration // how long a task may take to finish and save its last step; 0 = 20 s
 	BatchRows  int           // rows processed at once; 0 = the default; never changes a result
 	PollRows   int           // records taken from the feed at once; 0 = the default
+
+	// MaxQuarantines is how many records that fail may be quarantined within an hour,
+	// by all tasks; one more fails its task. 0 = 100; negative = none is, so that the
+	// first one does.
+	MaxQuarantines int
 }
+
+const maxQuarantines = 100
 
 // drainTime is less than what the group allows for a rebalance, 30 s or more.
 const drainTime = 20 * time.Second
@@ -63,6 +70,7 @@ type worker struct {
 	topology    *Topology
 	sourceInfo  []connectors.TopicInfo // as p.Sources
 	partitions  map[string]int32       // of sink and errors topics
+	quota       quota
 
 	mu    sync.Mutex
 	tasks map[int]*running
@@ -86,6 +94,9 @@ func NewWorker(p *pipeline.Pipeline, topo *Topology, cluster connectors.Cluster,
 	}
 	if o.DrainTime <= 0 {
 		o.DrainTime = drainTime
+	}
+	if o.MaxQuarantines == 0 {
+		o.MaxQuarantines = maxQuarantines
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -196,27 +207,44 @@ func (w *worker) Revoked(tasks []int, lost bool) {
 		case <-r.done:
 		case <-late.C:
 			late.Reset(0) // for the others
-			w.mu.Lock()
-			w.late = append(w.late, id)
-			w.mu.Unlock()
-			r.t.log.Warn("task is not done in time and stopped; it will be replayed", "time", w.opts.DrainTime)
-			r.kill()
-			<-r.done
+			w.stopLate(id, r)
 		}
 		r.kill()
 		w.metrics.forget(r.t)
 	}
 }
 
+// stopLate stops a task that has not drained in time, if it really has not.
+func (w *worker) stopLate(id int, r *running) {
+	select {
+	case <-r.done:
+		return
+	default:
+	}
+	w.mu.Lock()
+	w.late = append(w.late, id)
+	w.mu.Unlock()
+	r.t.log.Warn("task is not done in time and stopped; it will be replayed", "time", w.opts.DrainTime)
+	r.kill()
+	<-r.done
+}
+
 // supervise runs a task. One that was lost is taken up again, after a while, if
 // the group confirms that it is still this worker's: taking the lock of a task
 // that has moved away would stop its rightful owner.
 func (w *worker) supervise(ctx, soft context.Context, t *task) {
-	for pause := time.Second; ; pause = min(2*pause, 30*time.Second) {
+	for pause := time.Second; ; pause = min(max(2*pause, time.Second), 30*time.Second) {
 		begun := w.now()
 		err := t.run(ctx, soft)
 		if err == nil || ctx.Err() != nil {
 			return
+		}
+		if errors.Is(err, errRetry) {
+			if !t.retry(soft, err) {
+				return
+			}
+			pause = 0 // the losses begin anew
+			continue
 		}
 		if !errors.Is(err, connectors.ErrLost) {
 			var p *panicError
