@@ -102,15 +102,15 @@ func Explain(ctx context.Context, p *pipeline.Pipeline, past connectors.History,
 	if id.Step == r.begun {
 		return nil, wrongRequest("the checkpoint of task %d holds the state behind step %d; an explanation needs the state before it", id.Task, id.Step)
 	}
-	if err := r.advance(ctx, id.Step-1); err != nil {
-		return nil, err
-	}
 	x := &explainer{r: r, p: p, id: id}
-	if err := x.twin(); err != nil {
-		return nil, err
+	r.before = func(s *stepRecord) error {
+		if s.Step < id.Step {
+			return nil
+		}
+		r.rep.watch = &watch{took: x.took, fed: x.fed}
+		return x.twin()
 	}
-	r.rep.watch = &watch{took: x.took, fed: x.fed}
-	if err := r.advance(ctx, id.Step); err != nil {
+	if err := r.advance(ctx); err != nil {
 		return nil, err
 	}
 	if err := x.locate(); err != nil {
@@ -155,6 +155,7 @@ type portion struct {
 	source    int
 	partition int32
 	recs      []connectors.Record
+	end       int32 // ordinal of the step behind it
 }
 
 // place says which sink made an output, of which row.
@@ -260,7 +261,7 @@ func (x *explainer) emitted(node int, b *batch.Batch) {
 }
 
 func (x *explainer) took(source int, partition int32, recs []connectors.Record) {
-	x.input = append(x.input, portion{source, partition, recs})
+	x.input = append(x.input, portion{source, partition, recs, x.r.t.core.seq})
 }
 
 // fed notes what the sinks hold.
@@ -365,6 +366,7 @@ func (x *explainer) feed() error {
 		if _, _, err := c.feed(in.source, in.partition, in.recs, bounds{rows: int(x.at.seq) + 1, bytes: math.MaxInt64}); err != nil {
 			return fmt.Errorf("task %d: %w", x.id.Task, err)
 		}
+		c.seq = max(c.seq, in.end) // quarantined records are skipped, and count
 	}
 	return nil
 }

@@ -87,7 +87,7 @@ func Rebuild(ctx context.Context, p *pipeline.Pipeline, past connectors.History,
 	if err := r.reaches(to); err != nil {
 		return nil, err
 	}
-	if err := r.advance(ctx, to); err != nil {
+	if err := r.advance(ctx); err != nil {
 		return nil, err
 	}
 	return r.result(), nil
@@ -106,7 +106,10 @@ type rebuild struct {
 	last     uint64     // last step of the journal
 	graph    state.Hash // of the pipeline that made the steps at from
 	steps    []stretch
-	digest   *uint64 // of the step reached, as the journal has it
+	gaps     []*acceptedRecord
+	goal     uint64                    // last step that will be replayed
+	before   func(s *stepRecord) error // called before a step is replayed; may be nil
+	digest   *uint64                   // of the step reached, as the journal has it
 	digests  int
 	outputs  int64
 	startRow int64 // rows of the checkpoint
@@ -116,7 +119,6 @@ type rebuild struct {
 type stretch struct {
 	first, last uint64
 	graph       state.Hash
-	build, arch string
 }
 
 // onlooker is a cluster of which only the past can be read.
@@ -250,24 +252,28 @@ func (r *rebuild) load(s state.Inspector) error {
 	return nil
 }
 
-// survey reads through the journal: how far it goes, and which files made it.
+// survey reads through the journal: how far it goes, which files made it, and
+// which losses were accepted.
 func (r *rebuild) survey(ctx context.Context) error {
 	made := stretch{graph: r.graph}
 	return r.read(ctx, r.from, func(offset int64, b []byte) error {
-		s, o, err := parseJournal(b)
+		rec, err := parseRecord(b)
 		switch {
 		case err != nil:
 			return fmt.Errorf("task %d: journal offset %d, behind step %d: %w", r.t.id, offset, r.last, err)
-		case o != nil:
-			made = stretch{graph: o.Graph, build: o.Build, arch: o.Arch}
+		case rec.open != nil:
+			made = stretch{graph: rec.open.Graph}
+			return nil
+		case rec.accepted != nil:
+			r.gaps = append(r.gaps, rec.accepted)
 			return nil
 		}
-		r.last = s.Step
+		r.last = rec.step.Step
 		if n := len(r.steps); n > 0 && r.steps[n-1].graph == made.graph {
-			r.steps[n-1].last = s.Step
+			r.steps[n-1].last = r.last
 			return nil
 		}
-		made.first, made.last = s.Step, s.Step
+		made.first, made.last = r.last, r.last
 		r.steps = append(r.steps, made)
 		return nil
 	})
@@ -278,9 +284,10 @@ func (r *rebuild) read(ctx context.Context, from int64, yield func(offset int64,
 	return r.past.ReadLog(ctx, r.journal, from, func(rec *connectors.Record) error { return yield(rec.Offset, rec.Value) })
 }
 
-// reaches checks that a step can be rebuilt from where the rebuild begins.
+// reaches makes a step the goal if it can be rebuilt from where the rebuild begins.
 func (r *rebuild) reaches(to uint64) error {
 	id := r.t.id
+	r.goal = to
 	switch {
 	case r.last == 0:
 		return wrongRequest("task %d has made no step yet", id)
@@ -288,11 +295,16 @@ func (r *rebuild) reaches(to uint64) error {
 		return wrongRequest("task %d has no step %d: its journal ends at step %d", id, to, r.last)
 	case to < r.begun:
 		return wrongRequest("the checkpoint of task %d holds step %d, and there is no way back to step %d; start from an older checkpoint, or from nothing", id, r.begun, to)
-	case r.begun == 0 && r.steps[0].first != 1:
+	case r.begun > 0 && r.givenUp(r.begun) != nil:
+		return fmt.Errorf("task %d: the checkpoint's step %d was given up when a loss was accepted behind step %d; start from nothing, or from another checkpoint", id, r.begun, r.givenUp(r.begun).Step)
+	case r.begun == 0 && r.steps[0].first != 1 && r.givenUp(1) == nil:
 		return fmt.Errorf("task %d: the journal begins at step %d: what came before was trimmed behind a checkpoint, so the state cannot be rebuilt from nothing; start from a checkpoint of step %d or later", id, r.steps[0].first, r.steps[0].first-1)
 	}
 	for _, s := range r.steps {
 		first, last := max(s.first, r.begun+1), min(s.last, to)
+		for g := r.givenUp(first); g != nil && first <= last; g = r.givenUp(first) {
+			first = g.Step + 1
+		}
 		if s.graph != r.t.w.graph && first <= last {
 			return fmt.Errorf("task %d: steps %d to %d were made by another pipeline file; give the file as it was then (what counts is in it, --set included), or start from a checkpoint behind step %d", id, first, last, last)
 		}
@@ -300,44 +312,99 @@ func (r *rebuild) reaches(to uint64) error {
 	return nil
 }
 
+// givenUp returns the accepted loss, before the goal, by which what a step did to
+// the state was given up; nil if there is none.
+func (r *rebuild) givenUp(step uint64) *acceptedRecord {
+	for _, g := range r.gaps {
+		if g.Base < step && step <= g.Step && g.Step < r.goal {
+			return g
+		}
+	}
+	return nil
+}
+
+// goOn continues behind an accepted loss, as the task did.
+func (r *rebuild) goOn(g *acceptedRecord) error {
+	t := r.t
+	if t.feed != nil {
+		if err := t.feed.Close(); err != nil {
+			return err
+		}
+		t.feed = nil
+	}
+	for _, p := range g.Positions {
+		if i := t.partitionOfRun(p); i >= 0 {
+			t.parts[i].next, t.parts[i].known, t.parts[i].pending = p.Next, true, nil
+		}
+	}
+	t.step, t.hash = g.Step, g.Hash
+	return nil
+}
+
 // errReached ends the reading of the journal.
 var errReached = errors.New("the step is reached")
 
-// advance replays up to a step, which the journal holds.
-func (r *rebuild) advance(ctx context.Context, to uint64) error {
-	if r.t.step == to && r.rep.verified {
-		return nil
-	}
+// advance replays up to the goal, which the journal holds.
+func (r *rebuild) advance(ctx context.Context) error {
+	gap := 0
 	err := r.read(ctx, r.from, func(offset int64, b []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		before := r.t.step
+		rec, err := parseRecord(b)
+		if err != nil {
+			return fmt.Errorf("task %d: journal offset %d: %w", r.t.id, offset, err)
+		}
+		switch s := rec.step; {
+		case rec.accepted != nil:
+			if gap++; rec.accepted.Step >= r.goal || rec.accepted.Step < r.begun || r.over(gap-1) {
+				return nil
+			}
+			return r.goOn(rec.accepted)
+		case s == nil:
+			return r.rep.record(ctx, offset, b)
+		case r.givenUp(s.Step) != nil:
+			return nil
+		case s.Step > r.t.step && r.before != nil:
+			if err := r.before(s); err != nil {
+				return err
+			}
+		}
+		behind := r.t.step
 		if err := r.rep.record(ctx, offset, b); err != nil {
 			return err
 		}
-		r.from = offset + 1
-		if s, _, err := parseJournal(b); err == nil && s != nil && s.Step == r.t.step {
+		if s := rec.step; s.Step == r.t.step {
 			r.digest = nil
 			if s.HasDigest {
 				r.digest = &s.Digest
 			}
-			if s.Step > before {
+			if s.Step > behind {
 				r.replayed(s)
 			}
 		}
-		if r.t.step == to && r.rep.verified {
+		if r.t.step == r.goal && r.rep.verified {
 			return errReached
 		}
 		return nil
 	})
 	switch {
 	case err == nil:
-		return fmt.Errorf("task %d: the journal ends behind step %d, before step %d that it had a moment ago", r.t.id, r.t.step, to)
+		return fmt.Errorf("task %d: the journal ends behind step %d, before step %d that it had a moment ago", r.t.id, r.t.step, r.goal)
 	case errors.Is(err, errReached):
 		return nil
 	}
 	return err
+}
+
+// over reports whether an accepted loss lies among what a later one has given up.
+func (r *rebuild) over(gap int) bool {
+	for _, g := range r.gaps[gap+1:] {
+		if g.Base < r.gaps[gap].Step && g.Step < r.goal {
+			return true
+		}
+	}
+	return false
 }
 
 // replayed counts a step that came out as the journal has it.
@@ -347,11 +414,7 @@ func (r *rebuild) replayed(s *stepRecord) {
 		r.digests++
 	}
 	if r.o.Progress != nil {
-		to := r.o.To
-		if to == 0 {
-			to = r.last
-		}
-		r.o.Progress(RebuildProgress{Step: s.Step, From: r.begun, To: to, Rows: r.t.core.engine.V.Rows - r.startRow})
+		r.o.Progress(RebuildProgress{Step: s.Step, From: r.begun, To: r.goal, Rows: r.t.core.engine.V.Rows - r.startRow})
 	}
 }
 
