@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"path/filepath"
@@ -16,6 +17,8 @@ import (
 // this process had to start it.
 type broker struct {
 	cluster  *kafka.Cluster
+	tls      *tls.Config
+	sasl     *kafka.SASL
 	addrs    []string
 	embedded *kafka.Embedded
 }
@@ -75,9 +78,13 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 		topics = append(topics, s.Topic)
 	}
 	var err error
+	if b.tls, b.sasl, err = security(p.Kafka); err != nil {
+		b.close()
+		return nil, fmt.Errorf("pipeline %s: %w", p.Name, err)
+	}
 	b.cluster, err = kafka.Open(ctx, kafka.Options{
 		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Tasks: o.tasks,
-		InstanceID: o.instance, Metrics: o.metrics, Log: a.log,
+		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, Metrics: o.metrics, Log: a.log,
 	})
 	if err != nil {
 		b.close()

@@ -69,6 +69,7 @@ The streams:
 	f.Uint64Var(&o.seed, "seed", 1, "seed of the generated stream")
 	f.StringVar(&o.stateDir, "state-dir", "", "keep broker and state in this folder, and go on there the next time (default: a temporary folder)")
 	f.StringVar(&o.listen, "listen", defaultListen, "address of the HTTP listener (metrics, health, API, page); empty turns it off")
+	a.addListen(c)
 	f.DurationVar(&o.length, "for", 0, "end after this long (default: when the stream ends)")
 	return c
 }
@@ -124,7 +125,7 @@ func (a *app) demo(ctx context.Context, o demoOptions, leveled bool) (err error)
 		return err
 	}
 	if ln != nil {
-		d.url = "http://" + ln.Addr().String()
+		d.url = a.scheme() + ln.Addr().String()
 	}
 	e, err := kafka.StartEmbedded(ctx, kafka.EmbeddedOptions{Dir: dir, Log: a.log})
 	if err != nil {
@@ -188,6 +189,7 @@ func (d *demo) run(ctx context.Context, ln net.Listener, view *demoView) error {
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	server := admin.New(reg, version)
+	d.app.protect(server)
 	// What serves and what learns outlives ctx, so that all that was sent is
 	// still predicted when the playing is cut short.
 	life, end := context.WithCancel(context.WithoutCancel(ctx))
@@ -275,7 +277,7 @@ var errNotAll = errors.New("not every event sent has a prediction")
 // play sends the stream until it ends, or is cut short by the reader.
 func (d *demo) play(ctx context.Context, addrs []string) error {
 	defer close(d.played)
-	pl, err := newPlayer(addrs, d.p.Sources[0], d.o.rate)
+	pl, err := newPlayer(kafka.ProducerOptions{Brokers: addrs}, d.p.Sources[0], d.o.rate)
 	if err != nil {
 		return err
 	}

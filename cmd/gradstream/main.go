@@ -46,6 +46,8 @@ type app struct {
 	logFormat string
 	logLevel  string
 	set       []string
+	http      listenOptions
+	token     string // of the HTTP listener; "" = none
 	log       *slog.Logger
 }
 

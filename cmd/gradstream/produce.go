@@ -62,7 +62,7 @@ func (a *app) produce(ctx context.Context, p *pipeline.Pipeline, s *pipeline.Sou
 	if err := sourceTopic(ctx, p, s, b.cluster); err != nil {
 		return err
 	}
-	pl, err := newPlayer(b.addrs, s, rate)
+	pl, err := newPlayer(kafka.ProducerOptions{Brokers: b.addrs, TLS: b.tls, SASL: b.sasl, Log: a.log}, s, rate)
 	if err != nil {
 		return err
 	}
@@ -104,12 +104,13 @@ type player struct {
 	text     []byte
 }
 
-func newPlayer(brokers []string, s *pipeline.Source, rate float64) (*player, error) {
+func newPlayer(o kafka.ProducerOptions, s *pipeline.Source, rate float64) (*player, error) {
 	enc, err := formats.NewEncoder(s.Format, s.Schema)
 	if err != nil {
 		return nil, err
 	}
-	out, err := kafka.NewProducer(kafka.ProducerOptions{Brokers: brokers, Version: version})
+	o.Version = version
+	out, err := kafka.NewProducer(o)
 	if err != nil {
 		return nil, err
 	}

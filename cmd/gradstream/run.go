@@ -53,6 +53,7 @@ func (a *app) runCommand() *cobra.Command {
 		},
 	}
 	c.Flags().StringVar(&listen, "listen", defaultListen, "address of the HTTP listener (metrics, health, API, page); empty turns it off")
+	a.addListen(c)
 	c.Flags().StringVar(&instance, "instance-id", "", "static id of the group member (default: the pipeline's name and an id kept in the state folder)")
 	a.addSet(c)
 	return c
@@ -64,12 +65,13 @@ func (a *app) listen(addr string, explicit bool) (net.Listener, error) {
 	if addr == "" {
 		return nil, nil
 	}
-	if _, _, err := net.SplitHostPort(addr); err != nil {
-		return nil, wrongInput("--listen %s: expected HOST:PORT", addr)
+	wrap, err := a.secure(addr)
+	if err != nil {
+		return nil, err
 	}
 	ln, err := net.Listen("tcp", addr)
 	if err == nil {
-		return ln, nil
+		return wrap(ln), nil
 	}
 	if explicit {
 		return nil, fmt.Errorf("--listen %s: %w", addr, err)
@@ -77,7 +79,7 @@ func (a *app) listen(addr string, explicit bool) (net.Listener, error) {
 	for port := 8081; port < 8181; port++ {
 		if ln, e := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); e == nil {
 			a.log.Warn("the default HTTP port is taken; using the next free one", "address", ln.Addr().String())
-			return ln, nil
+			return wrap(ln), nil
 		}
 	}
 	return nil, err
@@ -88,11 +90,12 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	server := admin.New(reg, version)
+	a.protect(server)
 	g, ctx := errgroup.WithContext(ctx)
 	serve, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
 	if ln != nil {
-		a.log.Info("http listener", "url", "http://"+ln.Addr().String())
+		a.log.Info("http listener", "url", a.scheme()+ln.Addr().String())
 		g.Go(func() error { return server.Serve(serve, ln) })
 	}
 	embedded := map[string]*kafka.Embedded{}
@@ -122,7 +125,7 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 		defer stop()
 		return work.Wait()
 	})
-	return g.Wait()
+	return oneEach(g.Wait())
 }
 
 // worker is a pipeline made ready to run in this process.

@@ -10,7 +10,8 @@ import (
 )
 
 func (a *app) topicsCommand() *cobra.Command {
-	var dry bool
+	var dry, list bool
+	var principal string
 	c := &cobra.Command{
 		Use:   "topics FILE",
 		Short: "Create the missing topics of a pipeline with the right partitions and policies",
@@ -19,6 +20,9 @@ func (a *app) topicsCommand() *cobra.Command {
 			p, err := a.load(args[0])
 			if err != nil {
 				return err
+			}
+			if list {
+				return writeACLs(cmd.Context(), a.out, p, principal)
 			}
 			b, err := a.connect(cmd.Context(), p, connectOptions{})
 			if err != nil {
@@ -48,6 +52,8 @@ func (a *app) topicsCommand() *cobra.Command {
 		},
 	}
 	c.Flags().BoolVar(&dry, "dry-run", false, "print what would be created")
+	c.Flags().BoolVar(&list, "acls", false, "print the least ACLs that running the pipeline needs, as a script of kafka-acls.sh, and change nothing")
+	c.Flags().StringVar(&principal, "principal", "User:PRINCIPAL", "whom --acls are for")
 	a.addSet(c)
 	return c
 }

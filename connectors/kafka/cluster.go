@@ -381,6 +381,9 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 		}
 		remedy := unsafe(err)
 		if remedy == "" {
+			if finalError(err) {
+				to = slog.LevelDebug // whoever asked is told, and tells
+			}
 			continue
 		}
 		to = slog.LevelDebug
