@@ -56,6 +56,9 @@ func (s *Server) ready(w http.ResponseWriter, r *http.Request) {
 			if t.Phase != run.Live.String() {
 				bad = append(bad, problem{Pipeline: a.p.Name, Task: &t.Task, Reason: fmt.Sprintf("the task is in phase %s, not live", t.Phase)})
 			}
+			if t.Problem != "" {
+				bad = append(bad, problem{Pipeline: a.p.Name, Task: &t.Task, Reason: "the task " + t.Problem})
+			}
 		}
 	}
 	judge(w, "ready", "not ready", bad, s.allowed(r))

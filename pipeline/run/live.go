@@ -15,6 +15,9 @@ import (
 func (t *task) live(ctx, draining context.Context) error {
 	t.setPhase(Live)
 	t.poison.forget(t.parts)
+	if err := t.attempt(); err != nil {
+		return err
+	}
 	if err := t.openFeed(ctx); err != nil {
 		return err
 	}
@@ -66,11 +69,13 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 	t.saved = t.w.now()
 	for {
 		var s *stepBuffer
+		t.blocked.Store(1)
 		select {
 		case s = <-t.free:
 		case <-hard.Done():
 			return hard.Err()
 		}
+		t.blocked.Store(0)
 		i, err := t.pollIdle(soft)
 		if err != nil {
 			t.free <- s
@@ -284,6 +289,7 @@ func (t *task) save(ctx context.Context, step uint64, commit func(context.Contex
 			t.log.Error("local checkpoint failed; going on without", "step", step, "err", err)
 			return
 		}
+		t.care.saved(step)
 		t.w.metrics.checkpoint(t.id, t.w.now().Sub(begun), t.w.now())
 	})
 }

@@ -180,7 +180,7 @@ func (p *poison) before(q *taskPartition, from int64) int64 {
 // step must end before the next record.
 func (t *task) take(s *stepBuffer, i int, most bounds) (recs []connectors.Record, bytes int64, cut bool, err error) {
 	p := &t.parts[i]
-	care := t.care != nil && t.care.all
+	care := t.care.careful()
 	if len(t.poison.suspects) == 0 && len(t.poison.skips) == 0 && !care || len(p.pending.Records) == 0 {
 		recs, bytes, err = t.consume(i, maxOffset, most)
 		return recs, bytes, false, err
@@ -188,6 +188,7 @@ func (t *task) take(s *stepBuffer, i int, most bounds) (recs []connectors.Record
 	offset := p.pending.Records[0].Offset
 	if k := t.poison.skipOf(p.source, p.Partition, offset); k != nil {
 		recs, bytes = t.skipRecord(i, maxOffset, k)
+		t.care.took(s.record.Step, p, offset)
 		s.record.Skips = append(s.record.Skips, *k)
 		return recs, bytes, false, nil
 	}
@@ -202,8 +203,9 @@ func (t *task) take(s *stepBuffer, i int, most bounds) (recs []connectors.Record
 	case alone != nil || care:
 		t.care.enter(p, offset)
 		recs, bytes, err = t.consume(i, offset+1, unbounded)
+		t.care.leave()
 		if err == nil {
-			t.care.leave()
+			t.care.took(s.record.Step, p, offset)
 		}
 		return recs, bytes, cut, err
 	}
@@ -288,10 +290,12 @@ func (t *task) end(s *stepBuffer) (err error) {
 		if r := recover(); r != nil {
 			err = panicked(r)
 		}
+		t.busy.Store(0)
 		if err != nil {
 			err = &inputError{at: "a sink", whole: true, err: err, text: fmt.Sprintf("task %d: gathering the outputs of step %d", t.id, s.record.Step)}
 		}
 	}()
+	t.busy.Store(t.w.now().UnixNano())
 	return t.core.end(s.record.Step, &s.outputs)
 }
 

@@ -10,6 +10,7 @@ import (
 type TaskStatus struct {
 	Task       int              `json:"task"`
 	Phase      string           `json:"phase"`
+	Problem    string           `json:"problem,omitempty"` // what the watchdog says of it
 	Step       uint64           `json:"step"`
 	Checkpoint uint64           `json:"checkpoint"` // step of the checkpoint it was restored from
 	Replayed   uint64           `json:"replayed"`   // steps replayed when it was restored

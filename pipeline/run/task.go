@@ -70,7 +70,10 @@ type task struct {
 	restored   uint64
 	whole      bool // the state is that of a step's end
 	poison     poison
-	care       *attempts // nil = nothing is written down
+	care       *attempts    // nil = nothing is written down
+	busy       atomic.Int64 // since when records are being processed, Unix nanoseconds; 0 = they are not
+	blocked    atomic.Int32 // 1 while it waits for a commit
+	hung       atomic.Bool  // it does not come back
 
 	failedAt    uint64 // last step when it failed on its input
 	failedSkips int    // decisions that were not committed then
@@ -122,6 +125,9 @@ func (t *task) run(ctx, soft context.Context) (err error) {
 			t.setPhase(Failed)
 		}
 		err = errors.Join(err, t.close())
+		if !t.hung.Load() {
+			t.care.end()
+		}
 	}()
 	err = t.begin(ctx, soft)
 	if err != nil && soft.Err() != nil && ctx.Err() == nil {
@@ -424,7 +430,9 @@ func (t *task) consume(i int, limit int64, most bounds) (recs []connectors.Recor
 		n, _ = slices.BinarySearchFunc(recs, limit, func(r connectors.Record, o int64) int { return cmp.Compare(r.Offset, o) })
 		recs = recs[:n]
 	}
+	t.busy.Store(t.w.now().UnixNano())
 	n, bytes, err := t.core.feed(p.source, p.Partition, recs, most)
+	t.busy.Store(0)
 	if err != nil {
 		return nil, 0, fmt.Errorf("task %d: %w", t.id, err)
 	}

@@ -38,6 +38,12 @@ type Options struct {
 	// by all tasks; one more fails its task. 0 = 100; negative = none is, so that the
 	// first one does.
 	MaxQuarantines int
+	// Attempts is the folder where crashes are counted, so that a record that ends
+	// the process is quarantined after some; empty = they are not.
+	Attempts string
+	// Watchdog is how long a task may process the same records before the worker
+	// ends with [ErrHung]; 0 = 60 s, negative = for ever.
+	Watchdog time.Duration
 }
 
 const maxQuarantines = 100
@@ -85,6 +91,7 @@ type running struct {
 	drain context.CancelFunc // finish what was begun
 	kill  context.CancelFunc // stop at once
 	done  chan struct{}
+	hung  chan struct{} // closed if done never will be
 }
 
 // NewWorker prepares a worker. The topics must exist: see [Prepare].
@@ -97,6 +104,9 @@ func NewWorker(p *pipeline.Pipeline, topo *Topology, cluster connectors.Cluster,
 	}
 	if o.MaxQuarantines == 0 {
 		o.MaxQuarantines = maxQuarantines
+	}
+	if o.Watchdog == 0 {
+		o.Watchdog = watchdogTime
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
@@ -121,6 +131,9 @@ func (w *worker) run(ctx context.Context) error {
 	defer cancel()
 	w.ctx = work
 	member, leave := context.WithCancel(work)
+	if w.opts.Watchdog > 0 {
+		go w.watch(work)
+	}
 	joined := make(chan error, 1)
 	go func() { joined <- w.cluster.Join(member, w) }()
 
@@ -172,7 +185,7 @@ func (w *worker) Assigned(tasks []int) {
 		}
 		ctx, kill := context.WithCancel(w.ctx)
 		soft, drain := context.WithCancel(ctx)
-		r := &running{drain: drain, kill: kill, done: make(chan struct{})}
+		r := &running{drain: drain, kill: kill, done: make(chan struct{}), hung: make(chan struct{})}
 		r.t = &task{id: id, w: w, log: w.opts.Log.With("pipeline", w.p.Name, "task", id)}
 		w.tasks[id] = r
 		go func() {
@@ -205,6 +218,7 @@ func (w *worker) Revoked(tasks []int, lost bool) {
 	for id, r := range stop {
 		select {
 		case <-r.done:
+		case <-r.hung:
 		case <-late.C:
 			late.Reset(0) // for the others
 			w.stopLate(id, r)
@@ -219,6 +233,8 @@ func (w *worker) stopLate(id int, r *running) {
 	select {
 	case <-r.done:
 		return
+	case <-r.hung:
+		return
 	default:
 	}
 	w.mu.Lock()
@@ -226,7 +242,10 @@ func (w *worker) stopLate(id int, r *running) {
 	w.mu.Unlock()
 	r.t.log.Warn("task is not done in time and stopped; it will be replayed", "time", w.opts.DrainTime)
 	r.kill()
-	<-r.done
+	select {
+	case <-r.done:
+	case <-r.hung:
+	}
 }
 
 // supervise runs a task. One that was lost is taken up again, after a while, if
