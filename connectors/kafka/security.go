@@ -291,6 +291,8 @@ func unsafe(err error) (remedy string) {
 		}
 	case errors.As(err, &unverified):
 		return "the broker's certificate cannot be verified: see kafka.tls"
+	case strings.Contains(err.Error(), "tls alert record"): // what the client makes of an answer in TLS
+		return "the broker speaks TLS on this port: set kafka.tls"
 	}
 	return ""
 }
