@@ -240,6 +240,11 @@ func (a *app) showTask(s *pebblestore.Store, task int) error {
 	for _, p := range m.Positions {
 		fmt.Fprintf(a.out, "  position  %s/%d: next offset %d\n", p.Topic, p.Partition, p.Next)
 	}
+	digest, err := storedDigest(s, task, handles)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "  digest    %016x\n", digest)
 	fmt.Fprintln(a.out)
 	w := tabwriter.NewWriter(a.out, 0, 8, 2, ' ', 0)
 	fmt.Fprintln(w, "NODE\tSTATE\tVERSION\tENTRIES\tBYTES\tWEIGHTS\tPINNED")
@@ -257,7 +262,31 @@ func (a *app) showTask(s *pebblestore.Store, task int) error {
 	return w.Flush()
 }
 
-func (a *app) exportWeights(s *pebblestore.Store, tasks []int, node, output string) error {
+// storedDigest is the digest of a stored state: that of gradstream replay to its
+// step.
+func storedDigest(s state.Inspector, task int, handles []state.HandleInfo) (sum uint64, err error) {
+	for _, h := range handles {
+		e := &storedEntries{s: s, task: task, id: h.ID}
+		sum ^= state.Digest(h.ID, e)
+		err = errors.Join(err, e.err)
+	}
+	return sum, err
+}
+
+// storedEntries is a handle that can only be read.
+type storedEntries struct {
+	state.Stateful // nil: nothing but All is called
+	s              state.Inspector
+	task           int
+	id             state.ID
+	err            error
+}
+
+func (e *storedEntries) All(yield func(key, value []byte) bool) {
+	e.err = e.s.Entries(e.task, e.id, yield)
+}
+
+func (a *app) exportWeights(s state.Inspector, tasks []int, node, output string) error {
 	tables, err := weightTables(s, tasks, node)
 	if err != nil {
 		return err
@@ -365,7 +394,7 @@ type table struct {
 
 // weightTables reads the tables of a node. Without a node there must be only one
 // that has any.
-func weightTables(s *pebblestore.Store, tasks []int, node string) ([]*table, error) {
+func weightTables(s state.Inspector, tasks []int, node string) ([]*table, error) {
 	var tables []*table
 	var nodes []string
 	for _, task := range tasks {
@@ -403,7 +432,7 @@ func weightTables(s *pebblestore.Store, tasks []int, node string) ([]*table, err
 
 // readTable reads a handle that holds a table of weights; nil if it holds
 // something else.
-func readTable(s *pebblestore.Store, task int, id state.ID) (*table, error) {
+func readTable(s state.Inspector, task int, id state.ID) (*table, error) {
 	var t *table
 	page := make([]float32, weights.PageLen)
 	first := true

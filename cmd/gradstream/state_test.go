@@ -45,7 +45,7 @@ func testState(t *testing.T, f *trial, report string) {
 	}
 	show := f.do("state show")
 	for _, re := range []string{
-		`(?m)^pipeline calm, task 0$`, `(?m)^  step      \d+$`, `(?m)^  hash      [0-9a-f]{64}$`, `(?m)^  cluster   \S+$`,
+		`(?m)^pipeline calm, task 0$`, `(?m)^  step      \d+$`, `(?m)^  hash      [0-9a-f]{64}$`, `(?m)^  cluster   \S+$`, `(?m)^  digest    [0-9a-f]{16}$`,
 		`(?m)^@engine +task +1 +1 +\d+ +- +-$`, `(?m)^late +weights +1 +\d+ +\d+ +\d+ of 262144 weights are not zero, L2 norm [0-9.]+ +\S`,
 	} {
 		if !regexp.MustCompile(re).MatchString(show) {
