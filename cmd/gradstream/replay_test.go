@@ -47,7 +47,11 @@ func testReplayExplain(t *testing.T, addr, name string, picks int) {
 	}
 	p := start()
 	f.waitCommitted(f.admin(), p, rows/3)
-	p.kill()
+	if embedded {
+		p.stop() // who kills the broker with the pipeline tests something else
+	} else {
+		p.kill()
+	}
 	p = start()
 	f.waitCommitted(f.admin(), p, rows)
 	broker := f.addr
@@ -60,7 +64,7 @@ func testReplayExplain(t *testing.T, addr, name string, picks int) {
 	for task := range steps {
 		out := f.do("replay", "--task", strconv.Itoa(task))
 		m := regexp.MustCompile(`(?s)^pipeline \S+, task ` + strconv.Itoa(task) + `: replayed (\d+) steps from nothing to step (\d+) of (\d+)\n  rows       \d+ in [0-9.]+ s\n  time       \S+\n` +
-			`  hash       [0-9a-f]{64}\n  outputs    \d+, equal to the journal's in every step\n  on the way \d+ digests? of the state, equal to the journal's\n  digest     [0-9a-f]{16}, (equal to the journal's|and the journal has none: no checkpoint was due at this step)\n$`).FindStringSubmatch(out)
+			`  hash       [0-9a-f]{64}\n  outputs    \d+, equal to the journal's in every step\n(  on the way \d+ digests? of the state, equal to the journal's\n)?  digest     [0-9a-f]{16}, (equal to the journal's|and the journal has none: no checkpoint was due at this step)\n$`).FindStringSubmatch(out)
 		if m == nil || m[1] != m[2] || m[2] != m[3] {
 			t.Fatalf("replay of task %d:\n%s", task, out)
 		}
