@@ -24,6 +24,7 @@ type metrics struct {
 	checkpointFailures prometheus.Counter
 	operator           *prometheus.GaugeVec
 	quarantined        *prometheus.CounterVec
+	accepted           *prometheus.CounterVec
 }
 
 func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
@@ -55,9 +56,10 @@ func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
 		checkpointFailures: prometheus.NewCounter(counter("checkpoint_failures_total", "Local checkpoints that failed.")),
 		operator:           prometheus.NewGaugeVec(gauge("operator_value", "Numbers operators report of themselves: metrics of evaluate, loss, version and weights of learners, drifts of detectors."), []string{"node", "type", "task", "name"}),
 	}
+	m.accepted = prometheus.NewCounterVec(counter("accepted_losses_total", "Times that a task went on although its state could not be rebuilt or input was gone, as its policy allows."), []string{"policy"})
 	m.quarantined = prometheus.NewCounterVec(counter("quarantined_records_total", "Records that are never processed because something failed on them."), []string{"task"})
 	if reg != nil {
-		reg.MustRegister(m.quarantined)
+		reg.MustRegister(m.quarantined, m.accepted)
 		reg.MustRegister(m.rows, m.outputs, m.rejects, m.steps, m.replayed, m.lag, m.phase, m.stepDuration, m.commitDuration,
 			m.latency, m.checkpointDuration, m.checkpointTime, m.checkpointFailures, m.operator)
 	}

@@ -22,7 +22,9 @@ import (
 // has changed its state: nothing of that may be left.
 type brittleConfig struct{ id spec.Column }
 
-func (c *brittleConfig) Fields(f *spec.Fields) { f.Column(&c.id, "id", "id", "Column that names events.") }
+func (c *brittleConfig) Fields(f *spec.Fields) {
+	f.Column(&c.id, "id", "id", "Column that names events.")
+}
 
 type brittle struct {
 	id, n operators.Col

@@ -13,6 +13,7 @@ import (
 // what the journal says was published, and forgotten.
 type replay struct {
 	t        *task
+	from     int64      // offset in the journal from which it is read, if there is a checkpoint
 	verified bool       // the checkpoint's step was met in the journal, or there is none
 	graph    state.Hash // of the pipeline that computed the steps now being read
 	foreign  error      // why those steps cannot be of these sources
@@ -29,13 +30,17 @@ type watch struct {
 // record takes one journal record, in order.
 func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 	t := r.t
-	step, open, err := parseJournal(b)
+	rec, err := parseRecord(b)
 	if err != nil {
 		return fmt.Errorf("task %d: journal offset %d: %w", t.id, offset, err)
 	}
+	step, open := rec.step, rec.open
 	if open != nil {
 		r.open(open)
 		return nil
+	}
+	if rec.accepted != nil {
+		return r.accepted(offset, rec.accepted)
 	}
 	if r.foreign != nil {
 		return r.foreign
@@ -57,13 +62,16 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 	if !r.verified {
 		return fmt.Errorf("%w: the journal goes on at step %d behind step %d", errUncheckpointed, step.Step, t.step)
 	}
-	if step.Step != t.step+1 || step.Prev != t.hash {
+	given := t.givenUp(step.Step) != nil
+	if (step.Step != t.step+1 || step.Prev != t.hash) && (t.step > 0 || !given) {
 		if t.step == 0 {
-			return fmt.Errorf("task %d: the journal begins at step %d: its start is gone and no checkpoint reaches it; the state cannot be rebuilt", t.id, step.Step)
+			return fmt.Errorf("task %d: %w: the journal begins at step %d: its start is gone and no checkpoint reaches it; the state cannot be rebuilt", t.id, errGone, step.Step)
 		}
 		return fmt.Errorf("task %d: journal offset %d: step %d does not follow step %d", t.id, offset, step.Step, t.step)
 	}
-	if err := r.step(ctx, step); err != nil {
+	if given {
+		r.pass(step)
+	} else if err := r.step(ctx, step); err != nil {
 		return err
 	}
 	t.journal.Store(offset)

@@ -27,6 +27,8 @@ type simBroker struct {
 	group   map[connectors.TopicPartition]int64
 	epoch   map[int]int // of the task's lock
 	more    chan struct{}
+	starts  map[connectors.TopicPartition]int64 // of the sources' logs; what is before is gone
+	trimmed map[int]int64                       // likewise of the journals
 }
 
 // simEntry is an offset of a log: a record, or a control record. Offsets that were
@@ -46,7 +48,7 @@ func newSimBroker(seed uint64) *simBroker {
 	return &simBroker{
 		rng: rand.New(rand.NewPCG(seed, 99)), topics: map[string]connectors.TopicInfo{}, sources: map[connectors.TopicPartition][]simEntry{},
 		journal: map[int][]simEntry{}, outputs: map[int][]simStep{}, group: map[connectors.TopicPartition]int64{}, epoch: map[int]int{},
-		more: make(chan struct{}),
+		more: make(chan struct{}), starts: map[connectors.TopicPartition]int64{}, trimmed: map[int]int64{},
 	}
 }
 
@@ -167,7 +169,7 @@ func (c *simCluster) Resolve(_ context.Context, at []connectors.Position) ([]con
 		log := c.sources[at[i].TopicPartition]
 		switch {
 		case at[i].Next == connectors.Earliest:
-			at[i].Next = 0
+			at[i].Next = c.starts[at[i].TopicPartition]
 		case at[i].Next == connectors.Latest && len(log) > 0:
 			at[i].Next = log[len(log)-1].Offset + 1
 		case at[i].Next == connectors.Latest:
@@ -246,7 +248,7 @@ func (l *simLog) ReadJournal(_ context.Context, from, to int64, yield func(int64
 	log := slices.Clone(l.c.journal[l.task])
 	l.c.mu.Unlock()
 	for _, e := range log {
-		if e.Offset < from || e.Offset > to {
+		if e.Offset < from || e.Offset > to || e.Offset < l.c.trimmed[l.task] {
 			continue
 		}
 		if err := l.c.alive(); err != nil {
@@ -345,6 +347,10 @@ func (f *simFeed) Poll(ctx context.Context, limit int, only *connectors.TopicPar
 			tp := f.parts[(turn+i)%len(f.parts)]
 			if only != nil && *only != tp {
 				continue
+			}
+			if start := f.c.starts[tp]; f.at[tp] < start {
+				f.c.mu.Unlock()
+				return connectors.Fetch{}, &connectors.OutOfRangeError{TopicPartition: tp, Offset: f.at[tp], Start: start, End: -1}
 			}
 			if got, ok := f.fetch(tp, limit); ok {
 				f.c.mu.Unlock()

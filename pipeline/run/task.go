@@ -75,6 +75,10 @@ type task struct {
 	blocked    atomic.Int32 // 1 while it waits for a commit
 	hung       atomic.Bool  // it does not come back
 
+	opened   int64 // offset of the open record in the journal
+	accepted []journaledAccept
+	plan     *acceptedRecord // loss to be accepted once the task is restored
+
 	failedAt    uint64 // last step when it failed on its input
 	failedSkips int    // decisions that were not committed then
 	pause       time.Duration
@@ -129,7 +133,7 @@ func (t *task) run(ctx, soft context.Context) (err error) {
 			t.care.end()
 		}
 	}()
-	err = t.begin(ctx, soft)
+	err = t.beginAccepting(ctx, soft)
 	if err != nil && soft.Err() != nil && ctx.Err() == nil {
 		t.log.Info("stopped before it was live", "last_step", t.step, "replayed", t.replayed, "reason", err)
 		if t.replayed > 0 && t.whole {
@@ -140,7 +144,10 @@ func (t *task) run(ctx, soft context.Context) (err error) {
 	if err != nil {
 		return err
 	}
-	return t.live(ctx, soft)
+	if err = t.live(ctx, soft); t.accepting() && unreplayable(err) {
+		err = fmt.Errorf("%w (accept the loss): %w", errRetry, err)
+	}
+	return err
 }
 
 // begin takes the task to the end of its journal.
@@ -207,7 +214,8 @@ func (t *task) fence(ctx context.Context) (open int64, err error) {
 	for i, p := range t.parts {
 		r.Positions = append(r.Positions, inputRun{Source: p.source, Partition: p.Partition, Next: starts[i].Next})
 	}
-	return t.tlog.Fence(ctx, r.append(nil))
+	t.opened, err = t.tlog.Fence(ctx, r.append(nil))
+	return t.opened, err
 }
 
 // restore rebuilds the state of the last committed step: the newest checkpoint,
@@ -241,7 +249,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 			}
 		}
 	}
-	rep := &replay{t: t, verified: !held}
+	rep := &replay{t: t, from: from, verified: !held}
 	if graph, err := hex.DecodeString(at.Meta["graph"]); err == nil {
 		copy(rep.graph[:], graph)
 	}
@@ -255,6 +263,9 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 		return err
 	}
 	if err := rep.done(); err != nil {
+		return err
+	}
+	if err := rep.settle(); err != nil {
 		return err
 	}
 	if err := t.checkOffsets(soft); err != nil {
@@ -275,12 +286,23 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 func (t *task) rebuildable(ctx context.Context, open int64) error {
 	first := uint64(0)
 	var graph state.Hash
+	var foreign error
 	var starts []connectors.Position // of the partitions as the journal begins
 	err := t.tlog.ReadJournal(ctx, connectors.Earliest, open, func(_ int64, b []byte) error {
-		s, o, err := parseJournal(b)
+		rec, err := parseRecord(b)
+		s, o := rec.step, rec.open
 		switch {
 		case err != nil:
 			return err
+		case rec.accepted != nil:
+			if rec.accepted.Base == 0 { // nothing before it is needed
+				first, starts, foreign = 1, nil, nil
+				for _, p := range rec.accepted.Positions {
+					if i := t.partitionOfRun(p); i >= 0 {
+						starts = append(starts, connectors.Position{TopicPartition: t.parts[i].TopicPartition, Next: p.Next})
+					}
+				}
+			}
 		case o != nil:
 			graph = o.Graph
 			for _, p := range o.Positions {
@@ -289,13 +311,19 @@ func (t *task) rebuildable(ctx context.Context, open int64) error {
 					starts = append(starts, connectors.Position{TopicPartition: t.parts[i].TopicPartition, Next: p.Next})
 				}
 			}
-		case graph != t.w.graph:
-			return fmt.Errorf("step %d was made by another pipeline file", s.Step)
-		case first == 0:
-			first = s.Step
+		default:
+			if first == 0 {
+				first = s.Step
+			}
+			if graph != (state.Hash{}) && graph != t.w.graph && foreign == nil {
+				foreign = fmt.Errorf("step %d was made by another pipeline file", s.Step)
+			}
 		}
 		return nil
 	})
+	if err == nil {
+		err = foreign
+	}
 	if err == nil && first != 1 {
 		err = errors.New("the journal does not reach back to step 1")
 	}
@@ -303,7 +331,7 @@ func (t *task) rebuildable(ctx context.Context, open int64) error {
 		err = t.inputsReach(ctx, starts)
 	}
 	if err != nil {
-		return fmt.Errorf("task %d: the local checkpoint does not fit the journal, and the state cannot be rebuilt from it: %w", t.id, err)
+		return fmt.Errorf("task %d: the local checkpoint does not fit the journal, and the state cannot be rebuilt from it: %w: %w: %w", t.id, errGone, errUncheckpointed, err)
 	}
 	return nil
 }
@@ -366,6 +394,9 @@ func (t *task) partitionOf(o *openRecord, r inputRun) int {
 // the offsets of the group. They are committed together, so a difference means
 // that somebody moved one of them.
 func (t *task) checkOffsets(ctx context.Context) error {
+	if t.plan != nil {
+		return nil // they are about to be moved
+	}
 	group, err := t.tlog.Offsets(ctx)
 	if err != nil {
 		return err

@@ -38,6 +38,9 @@ type Options struct {
 	// by all tasks; one more fails its task. 0 = 100; negative = none is, so that the
 	// first one does.
 	MaxQuarantines int
+	// Policy is one of [PolicyFail] (empty is the same), [PolicyAcceptGap] and
+	// [PolicyFromScratch].
+	Policy string
 	// Attempts is the folder where crashes are counted, so that a record that ends
 	// the process is quarantined after some; empty = they are not.
 	Attempts string
