@@ -267,7 +267,7 @@ func produceSome(t *testing.T, plainAddr string, o Options) {
 	}
 	l := fenced(t, c, 0, "open")
 	mustCommit(t, l, e.step(1, 2, 0))
-	equal(t, "outputs", e.committed(t, e.name+".out", 0), want([]int{1}, 2))
+	equal(t, "outputs", e.settled(t, 2), want([]int{1}, 2))
 }
 
 // testRenewedToken keeps a connection while the broker asks for a fresh token every
@@ -359,9 +359,22 @@ func testRevoked(t *testing.T, k *realkafka.Cluster, plainAddr, addr string, sec
 	if n := dials.Load() - before; n > 40 { // of three clients, each waiting half a second between its tries
 		t.Errorf("%d connections were opened", n)
 	}
-	equal(t, "outputs", e.committed(t, e.name+".out", 0), want([]int{1}, 1))
+	equal(t, "outputs", e.settled(t, 1), want([]int{1}, 1))
 	if strings.Contains(log.String()+fmt.Sprint(err), planted) {
 		t.Errorf("the password shows up: %v\n%s", err, log.String())
+	}
+}
+
+// settled returns the outputs of task 0 once there are n: a transaction is
+// committed before the mark that shows it is written everywhere.
+func (e *env) settled(t testing.TB, n int) []string {
+	t.Helper()
+	ctx := testContext(t)
+	for {
+		got := e.committed(t, e.name+".out", 0)
+		if len(got) >= n || !sleep(ctx, 20*time.Millisecond) {
+			return got
+		}
 	}
 }
 
