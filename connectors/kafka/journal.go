@@ -37,7 +37,14 @@ func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, fro
 		if from > to {
 			return fmt.Errorf("%v: the record at offset %d is gone: the log starts at %d", tp, to, start)
 		}
-		next, err := l.readOn(ctx, tp, from, to, yield)
+		found := false
+		next, err := l.c.scan(ctx, tp, from, to, func(r *kgo.Record) error {
+			found = r.Offset == to
+			return yield(r)
+		})
+		if err == nil && !found {
+			err = fmt.Errorf("%v: no committed record at offset %d", tp, to)
+		}
 		if err == nil {
 			return nil
 		}
@@ -45,62 +52,6 @@ func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, fro
 			return err
 		}
 		from = next // retention has overtaken us: on from the new start
-	}
-}
-
-func (l *taskLog) readOn(ctx context.Context, tp connectors.TopicPartition, from, to int64, yield func(*kgo.Record) error) (next int64, err error) {
-	cl, err := l.c.client(
-		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{tp.Topic: {tp.Partition: kgo.NoResetOffset().At(from)}}),
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(),
-		kgo.FetchMaxWait(l.c.opt.FetchWait),
-		kgo.FetchMaxPartitionBytes(4<<20),
-	)
-	if err != nil {
-		return from, err
-	}
-	defer cl.Close()
-	next = from
-	for {
-		wait, cancel := context.WithTimeout(ctx, l.c.opt.Patience)
-		fetches := cl.PollFetches(wait)
-		cancel()
-		if ctx.Err() != nil {
-			return next, ctx.Err()
-		}
-		for _, f := range fetches {
-			for _, t := range f.Topics {
-				for i := range t.Partitions {
-					p := &t.Partitions[i]
-					for _, r := range p.Records {
-						if r.Offset > to {
-							return next, fmt.Errorf("%v: no committed record at offset %d", tp, to)
-						}
-						next = r.Offset + 1
-						if r.Attrs.IsControl() {
-							continue
-						}
-						if err := yield(r); err != nil {
-							return next, err
-						}
-						if r.Offset == to {
-							return next, nil
-						}
-					}
-					switch {
-					case p.Err == nil, errors.Is(p.Err, context.DeadlineExceeded):
-					case errors.Is(p.Err, kerr.OffsetOutOfRange):
-						return next, p.Err
-					default:
-						return next, explain("reading "+tp.String(), p.Err)
-					}
-				}
-			}
-		}
-		if fetches.NumRecords() == 0 && wait.Err() != nil {
-			l.reportStall(ctx, tp, next, to)
-		}
 	}
 }
 
@@ -147,17 +98,17 @@ func (l *taskLog) TrimJournal(ctx context.Context, before int64, keep time.Durat
 }
 
 // reportStall says why nothing comes: most likely a transaction that nobody ends.
-func (l *taskLog) reportStall(ctx context.Context, tp connectors.TopicPartition, next, to int64) {
+func (c *Cluster) reportStall(ctx context.Context, tp connectors.TopicPartition, next, to int64) {
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
-	_, end, err := l.c.bounds(short, tp)
+	_, end, err := c.bounds(short, tp)
 	switch {
 	case err != nil:
-		l.c.log.Warn("reading does not get on", "partition", tp, "at", next, "to", to, "err", err)
+		c.log.Warn("reading does not get on", "partition", tp, "at", next, "to", to, "err", err)
 	case end <= to:
-		l.c.log.Warn("reading does not get on: a transaction of another producer is open below the record; it ends by its timeout, or list it with kafka-transactions.sh find-hanging",
+		c.log.Warn("reading does not get on: a transaction of another producer is open below the record; it ends by its timeout, or list it with kafka-transactions.sh find-hanging",
 			"partition", tp, "at", next, "to", to, "last_stable_offset", end)
 	default:
-		l.c.log.Warn("reading does not get on; trying on", "partition", tp, "at", next, "to", to, "last_stable_offset", end)
+		c.log.Warn("reading does not get on; trying on", "partition", tp, "at", next, "to", to, "last_stable_offset", end)
 	}
 }

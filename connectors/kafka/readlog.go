@@ -14,7 +14,9 @@ import (
 var _ connectors.History = (*Cluster)(nil)
 
 // ReadLog implements [connectors.History].
-func (c *Cluster) ReadLog(ctx context.Context, tp connectors.TopicPartition, from int64, yield func(r *connectors.Record) error) error {
+func (c *Cluster) ReadLog(ctx context.Context, tp connectors.TopicPartition, from int64, yield func(r *connectors.Record) error) (err error) {
+	ctx, done := c.believing(ctx)
+	defer done(&err)
 	start, end, err := c.bounds(ctx, tp)
 	if err != nil {
 		return err
@@ -22,6 +24,7 @@ func (c *Cluster) ReadLog(ctx context.Context, tp connectors.TopicPartition, fro
 	if from == connectors.Latest {
 		from = end
 	}
+	var stopped error // by yield; it may look like an error of the log
 	for from = max(from, start); from < end; from = max(from, start) {
 		// The last offset below the last stable one is a record's or a marker's, and
 		// markers are delivered: it is always reached.
@@ -30,10 +33,11 @@ func (c *Cluster) ReadLog(ctx context.Context, tp connectors.TopicPartition, fro
 			for _, h := range r.Headers {
 				rec.Headers = append(rec.Headers, connectors.Header(h))
 			}
-			return yield(&rec)
+			stopped = yield(&rec)
+			return stopped
 		})
-		if err == nil {
-			return nil
+		if err == nil || stopped != nil {
+			return stopped
 		}
 		if !errors.Is(err, kerr.OffsetOutOfRange) {
 			return err
@@ -119,7 +123,7 @@ func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, 
 			}
 		}
 		if fetches.NumRecords() == 0 && wait.Err() != nil {
-			(&taskLog{c: c}).reportStall(ctx, tp, next, to)
+			c.reportStall(ctx, tp, next, to)
 		}
 	}
 }
