@@ -37,7 +37,9 @@ type connectOptions struct {
 	tasks    int    // number of tasks; 0 = administration only
 	instance string // static member id
 	metrics  prometheus.Registerer
-	addrs    []string // where the brokers are, if that is known already
+
+	feedBytes int      // bytes a task's feed buffers; 0 = the default
+	addrs     []string // where the brokers are, if that is known already
 }
 
 // embeddedNote says what the embedded broker is for, wherever it is started.
@@ -84,7 +86,7 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 	}
 	b.cluster, err = kafka.Open(ctx, kafka.Options{
 		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Tasks: o.tasks,
-		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, Metrics: o.metrics, Log: a.log,
+		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, FeedBytes: o.feedBytes, Metrics: o.metrics, Log: a.log,
 	})
 	if err != nil {
 		b.close()

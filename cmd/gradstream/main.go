@@ -49,11 +49,13 @@ type app struct {
 	http      listenOptions
 	token     string // of the HTTP listener; "" = none
 	log       *slog.Logger
+	care      care
+	memory    int64 // that the process should keep to; 0 = no limit is known
 }
 
 // execute runs one command line and returns its exit code.
 func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
-	a := &app{out: out, err: errOut}
+	a := &app{out: out, err: errOut, care: defaultCare}
 	root := a.root()
 	root.SetArgs(args)
 	root.SetOut(out)

@@ -32,6 +32,9 @@ func (a *app) runCommand() *cobra.Command {
 		Short: "Run pipelines until SIGTERM, then drain, checkpoint and leave the group",
 		Args:  argFiles,
 		RunE: func(cmd *cobra.Command, files []string) error {
+			if err := a.care.options(&run.Options{}); err != nil {
+				return err
+			}
 			var all []*pipeline.Pipeline
 			names := map[string]string{}
 			for _, file := range files {
@@ -55,6 +58,7 @@ func (a *app) runCommand() *cobra.Command {
 	c.Flags().StringVar(&listen, "listen", defaultListen, "address of the HTTP listener (metrics, health, API, page); empty turns it off")
 	a.addListen(c)
 	c.Flags().StringVar(&instance, "instance-id", "", "static id of the group member (default: the pipeline's name and an id kept in the state folder)")
+	a.care.add(c)
 	a.addSet(c)
 	return c
 }
@@ -87,6 +91,7 @@ func (a *app) listen(addr string, explicit bool) (net.Listener, error) {
 
 // run runs pipelines until ctx ends or one of them fails.
 func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener, instance string) error {
+	a.limitMemory()
 	reg := prometheus.NewRegistry()
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	server := admin.New(reg, version)
@@ -125,7 +130,13 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 		defer stop()
 		return work.Wait()
 	})
-	return oneEach(g.Wait())
+	err := g.Wait()
+	if errors.Is(err, run.ErrHung) {
+		// What does not come back uses the store and the brokers: they cannot be closed.
+		fmt.Fprintln(a.err, "gradstream:", err)
+		os.Exit(exitFailed)
+	}
+	return oneEach(err)
 }
 
 // worker is a pipeline made ready to run in this process.
@@ -164,15 +175,21 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 	if err != nil {
 		return fail(err)
 	}
-	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, tasks: topo.Tasks, instance: instance, metrics: reg})
+	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, tasks: topo.Tasks, instance: instance, metrics: reg, feedBytes: feedBytes(a.memory, topo.Tasks)})
 	if err != nil {
 		return fail(err)
 	}
 	host, _ := os.Hostname()
 	a.log.Info("pipeline starts", "pipeline", p.Name, "brokers", strings.Join(addrs, ","), "tasks", topo.Tasks, "state", dir, "instance", instance)
-	w := run.NewWorker(p, topo, b.cluster, store, run.Options{
+	o := run.Options{
 		Formats: formats, Log: a.log, Metrics: reg, Now: time.Now, InstanceID: instance, Host: host, Version: version,
-	})
+		Attempts: filepath.Join(dir, "attempts"),
+	}
+	if err := a.care.options(&o); err != nil {
+		b.close()
+		return fail(err)
+	}
+	w := run.NewWorker(p, topo, b.cluster, store, o)
 	return &worker{worker: w, broker: b, store: store}, nil
 }
 
