@@ -6,7 +6,7 @@ PKGS    := ./...
 REPORT   = $(GO) run ./internal/testutil/testreport
 TOOLS    = $(GO) tool -modfile=internal/lint/tools.mod
 
-.PHONY: help build test race lint fmt demo bench fuzz docs clean
+.PHONY: help build test race lint fmt demo bench faults fuzz docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,9 @@ demo: build ## learn from a real stream on the embedded broker, nothing installe
 
 bench: ## measure against a bare pass-through on a real Kafka (needs java and mvn; quiet machine, 10 minutes)
 	$(GO) run ./bench/throughput -events 4000000 -rounds 5 -latency
+
+faults: ## break a real Kafka and real workers in every way known, and check what is lost (needs java and mvn; 20 minutes)
+	$(GO) run ./bench/faults
 
 FUZZTIME ?= 30s
 fuzz: ## fuzz every parser for FUZZTIME (30s) each
