@@ -38,7 +38,11 @@ func appendRuns(dst []byte, runs []Run) []byte {
 
 // encodeStep writes a step as docs/format/journal.md says, and sets its hash.
 func encodeStep(s *Step) []byte {
-	b := binary.AppendUvarint([]byte{1, 's'}, s.N)
+	version := byte(1)
+	if len(s.Skips) > 0 {
+		version = 2
+	}
+	b := binary.AppendUvarint([]byte{version, 's'}, s.N)
 	b = append(b, s.Prev[:]...)
 	b = binary.AppendVarint(binary.AppendVarint(b, s.Clock), s.Watermark)
 	b = appendRuns(b, s.Runs)
@@ -51,8 +55,31 @@ func encodeStep(s *Step) []byte {
 	} else {
 		b = append(b, 0)
 	}
+	if len(s.Skips) > 0 {
+		f := binary.AppendUvarint(nil, uint64(len(s.Skips)))
+		for _, k := range s.Skips {
+			f = binary.AppendVarint(binary.AppendUvarint(binary.AppendUvarint(f, uint64(k.Source)), uint64(k.Partition)), k.Offset)
+			f = appendText(appendText(appendText(f, k.Operator), k.Reason), k.Stack)
+		}
+		b = append(b, 1, 1) // one field, of number 1
+		b = append(binary.AppendUvarint(b, uint64(len(f))), f...)
+	}
 	s.Hash = sha256.Sum256(b)
 	return append(b, s.Hash[:]...)
+}
+
+// encodeAccepted writes an accepted loss.
+func encodeAccepted(a *Accepted) []byte {
+	b := appendText(appendText([]byte{2, 'a'}, a.Policy), a.Reason)
+	b = append(binary.AppendUvarint(b, a.Step), a.Hash[:]...)
+	b = appendRuns(binary.AppendVarint(binary.AppendUvarint(b, a.Base), a.Clock), a.Positions)
+	b = binary.AppendUvarint(b, uint64(len(a.Lost)))
+	for _, l := range a.Lost {
+		b = binary.AppendUvarint(binary.AppendUvarint(b, uint64(l.Source)), uint64(l.Partition))
+		b = binary.AppendVarint(binary.AppendVarint(b, l.From), l.Next)
+	}
+	sum := sha256.Sum256(b)
+	return append(b, sum[:]...)
 }
 
 func encodeOpen(o *Open) []byte {

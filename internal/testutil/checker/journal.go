@@ -10,8 +10,9 @@ import (
 
 // Record is a journal record: one of its fields is set.
 type Record struct {
-	Step *Step
-	Open *Open
+	Step     *Step
+	Open     *Open
+	Accepted *Accepted
 }
 
 // Run is a stretch of one partition that a step consumed: up to, not including, offset Next.
@@ -34,7 +35,34 @@ type Step struct {
 	OutHash   uint64
 	HasDigest bool
 	Digest    uint64
+	Skips     []Skip
 	Hash      [32]byte
+}
+
+// Skip is a record that was quarantined.
+type Skip struct {
+	Source                  int
+	Partition               int32
+	Offset                  int64
+	Operator, Reason, Stack string
+}
+
+// Accepted is the journal record of a loss that was accepted.
+type Accepted struct {
+	Policy, Reason string
+	Step           uint64
+	Hash           [32]byte
+	Base           uint64
+	Clock          int64
+	Positions      []Run
+	Lost           []Lost
+}
+
+// Lost is a stretch of input that the state will never see.
+type Lost struct {
+	Source     int
+	Partition  int32
+	From, Next int64
 }
 
 // Open is the journal record of a task's being opened.
@@ -55,22 +83,23 @@ type OpenSource struct {
 
 var errShort = errors.New("the record is too short for what it says it holds")
 
-// Parse reads a journal record of version 1. A step's hash is compared with its bytes.
+// Parse reads a journal record. A step's hash is compared with its bytes.
 func Parse(b []byte) (Record, error) {
 	if len(b) < 2 {
 		return Record{}, errShort
 	}
-	if b[0] != 1 {
-		return Record{}, fmt.Errorf("version %d, not 1", b[0])
-	}
 	r := reader{rest: b[2:]}
-	switch b[1] {
-	case 's':
+	switch {
+	case b[0] != 1 && b[0] != 2:
+		return Record{}, fmt.Errorf("version %d, not 1 or 2", b[0])
+	case b[1] == 's':
 		return parseStep(b, &r)
-	case 'o':
+	case b[1] == 'o' && b[0] == 1:
 		return parseOpen(&r)
+	case b[1] == 'a' && b[0] == 2:
+		return parseAccepted(b, &r)
 	}
-	return Record{}, fmt.Errorf("unknown kind %q", b[1])
+	return Record{}, fmt.Errorf("unknown kind %q of version %d", b[1], b[0])
 }
 
 func parseStep(b []byte, r *reader) (Record, error) {
@@ -90,6 +119,11 @@ func parseStep(b []byte, r *reader) (Record, error) {
 	case has[0] != 0:
 		return Record{}, fmt.Errorf("has digest is %d", has[0])
 	}
+	if b[0] == 2 {
+		if err := parseMore(s, r); err != nil {
+			return Record{}, err
+		}
+	}
 	hashed := b[:len(b)-len(r.rest)]
 	r.into(s.Hash[:])
 	if err := r.end(); err != nil {
@@ -99,6 +133,52 @@ func parseStep(b []byte, r *reader) (Record, error) {
 		return Record{}, fmt.Errorf("step %d: the hash is not that of the bytes", s.N)
 	}
 	return Record{Step: s}, nil
+}
+
+// parseMore reads the fields of version 2.
+func parseMore(s *Step, r *reader) error {
+	last := uint64(0)
+	for n := r.uvarint(); n > 0 && !r.failed; n-- {
+		field := r.uvarint()
+		f := reader{rest: r.bytes(r.uvarint())}
+		if field <= last && !r.failed {
+			return fmt.Errorf("field %d behind field %d", field, last)
+		}
+		switch last = field; field {
+		case 1:
+			for n := f.uvarint(); n > 0 && !f.failed; n-- {
+				s.Skips = append(s.Skips, Skip{int(f.uvarint()), int32(f.uvarint()), f.varint(), f.text(), f.text(), f.text()})
+			}
+		default:
+			return fmt.Errorf("unknown field %d", field)
+		}
+		if err := f.end(); err != nil {
+			return fmt.Errorf("field %d: %w", field, err)
+		}
+	}
+	if last == 0 {
+		return errors.New("version 2 without a field")
+	}
+	return nil
+}
+
+func parseAccepted(b []byte, r *reader) (Record, error) {
+	a := &Accepted{Policy: r.text(), Reason: r.text(), Step: r.uvarint()}
+	r.into(a.Hash[:])
+	a.Base, a.Clock, a.Positions = r.uvarint(), r.varint(), r.runs()
+	for n := r.uvarint(); n > 0 && !r.failed; n-- {
+		a.Lost = append(a.Lost, Lost{int(r.uvarint()), int32(r.uvarint()), r.varint(), r.varint()})
+	}
+	summed := b[:len(b)-len(r.rest)]
+	var sum [32]byte
+	r.into(sum[:])
+	if err := r.end(); err != nil {
+		return Record{}, err
+	}
+	if sum != sha256.Sum256(summed) {
+		return Record{}, errors.New("the sum is not that of the bytes")
+	}
+	return Record{Accepted: a}, nil
 }
 
 func parseOpen(r *reader) (Record, error) {

@@ -67,6 +67,14 @@ func TestMutations(t *testing.T) {
 		{"more rejected than the journal says", func(h *history) {
 			h.find(0, 2).step.Rejected = 0
 		}, []Rule{K2}, "1 outputs are rejected records, the journal says 0"},
+		{"a skip that nobody published", func(h *history) {
+			h.find(0, 2).step.Skips = []Skip{{0, 0, 6, "operator x", "panic", "x.go:1"}}
+		}, []Rule{K2}, "0 outputs are quarantined records, the journal says 1"},
+		{"quarantined without a skip", func(h *history) {
+			o := h.find(0, 2).outs
+			bad := o[len(o)-1]
+			bad.Headers = append(bad.Headers, kgo.RecordHeader{Key: "gradstream-quarantined", Value: []byte("true")})
+		}, []Rule{K2}, "1 outputs are quarantined records, the journal says 0"},
 		{"overlap in the runs", func(h *history) {
 			h.find(0, 2).step.Runs[0].Next = 2
 		}, []Rule{K1}, "runs overlap"},
@@ -392,13 +400,23 @@ func FuzzParse(f *testing.F) {
 	h := healthy([16]byte{1})
 	f.Add(encodeOpen(h.acts[0].open))
 	f.Add(encodeStep(h.find(0, 2).step))
+	s := *h.find(0, 3).step
+	s.Skips = []Skip{{0, 0, 6, "operator x", "panic", "x.go:1"}}
+	f.Add(encodeStep(&s))
+	f.Add(encodeAccepted(&Accepted{Policy: "accept_gap", Reason: "gone", Step: 3, Base: 1, Positions: []Run{{0, 1, 9}}, Lost: []Lost{{0, 1, 4, 9}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := Parse(b)
 		if err != nil {
 			return
 		}
-		if (r.Step == nil) == (r.Open == nil) {
-			t.Error("neither or both")
+		n := 0
+		for _, set := range []bool{r.Step != nil, r.Open != nil, r.Accepted != nil} {
+			if set {
+				n++
+			}
+		}
+		if n != 1 {
+			t.Errorf("%d are set", n)
 		}
 	})
 }

@@ -126,10 +126,20 @@ func (c *check) output(r *kgo.Record, isErrors bool, lanes, open map[lane]gsID) 
 		say(K2, "%s %s comes behind %d/%d/%d", headerID, ids[0], before.task, before.step, before.index)
 	}
 	lanes[way] = id
-	if isErrors && decodeError(r) {
+	switch {
+	case isErrors && quarantined(r):
+		s.quarantined++
+		s.decode++ // nor did this one: it was not even tried
+	case isErrors && decodeError(r):
 		s.decode++
 	}
 	s.outputs = append(s.outputs, output{id.index, r})
+}
+
+// quarantined reports whether a record of an errors topic was never processed.
+func quarantined(r *kgo.Record) bool {
+	v, _ := header(r, "gradstream-quarantined")
+	return string(v) == "true"
 }
 
 // decodeError reports whether a record of an errors topic says that it did not decode; otherwise an operator rejected a
@@ -201,6 +211,9 @@ func (t *task) checkOutputs(s *step) {
 	}
 	if got := h.Sum64(); got != s.OutHash {
 		t.violation(K2, s.N, s.offset, "the %d outputs have hash %016x, the journal says %016x", len(s.outputs), got, s.OutHash)
+	}
+	if s.quarantined != len(s.Skips) {
+		t.violation(K2, s.N, s.offset, "%d outputs are quarantined records, the journal says %d", s.quarantined, len(s.Skips))
 	}
 	if rejected != s.Rejected {
 		t.violation(K2, s.N, s.offset, "%d outputs are rejected records, the journal says %d", rejected, s.Rejected)

@@ -43,7 +43,9 @@ type step struct {
 	writer  producer
 	begins  map[input]int64 // positions before it; of inputs that it reads only
 	outputs []output
-	decode  int64 // outputs that say a record did not decode
+	decode  int64 // outputs that say a record was not decoded
+
+	quarantined int // outputs that say a record was quarantined
 }
 
 func newTask(c *check, id, count int) *task {
@@ -110,9 +112,12 @@ func (t *task) journalRecord(r *kgo.Record) {
 	}
 	t.openTxn[who] = r.Offset
 	t.checkWriter(n, r.Offset, who, rec.Open)
-	if rec.Open != nil {
+	switch {
+	case rec.Open != nil:
 		t.open(rec.Open, r.Offset)
-	} else {
+	case rec.Accepted != nil:
+		t.accepted(rec.Accepted, r.Offset)
+	default:
 		t.step(rec.Step, r.Offset, who)
 	}
 }
@@ -172,6 +177,27 @@ func (t *task) open(o *Open, offset int64) {
 		if _, ok := t.starts[in]; !ok {
 			t.violation(K1, 0, offset, "opened without a position of source %s partition %d", t.c.sources[in.source].Name, in.partition)
 		}
+	}
+}
+
+// accepted takes the decision to go on elsewhere, which stands behind the last step.
+func (t *task) accepted(a *Accepted, offset int64) {
+	switch {
+	case t.last != nil && (a.Step != t.last.N || a.Hash != t.last.Hash):
+		t.violation(I1, a.Step, offset, "a loss is accepted behind step %d %x…, but the last is step %d %x…", a.Step, a.Hash[:4], t.last.N, t.last.Hash[:4])
+	case t.last == nil && a.Step > 0 && !t.trimmed():
+		t.violation(I1, a.Step, offset, "a loss is accepted behind step %d, which is not there", a.Step)
+	}
+	for _, p := range a.Positions {
+		in := input{p.Source, p.Partition}
+		if !t.owns(in) {
+			t.violation(K1, a.Step, offset, "a position of source %d partition %d, which is not the task's", p.Source, p.Partition)
+			continue
+		}
+		if at, known := t.next[in]; known && p.Next < at {
+			t.violation(K1, a.Step, offset, "source %s partition %d was read up to %d and would be read again from %d", t.c.sources[in.source].Name, in.partition, at, p.Next)
+		}
+		t.next[in] = p.Next
 	}
 }
 
