@@ -23,7 +23,9 @@ import (
 	"github.com/gradstream/gradstream/operators/learn"
 	"github.com/gradstream/gradstream/operators/route"
 	"github.com/gradstream/gradstream/pipeline"
+	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/run"
+	"github.com/gradstream/gradstream/pipeline/spec"
 	"github.com/gradstream/gradstream/state"
 	"github.com/gradstream/gradstream/state/pebblestore"
 	tables "github.com/gradstream/gradstream/state/weights"
@@ -68,12 +70,37 @@ sinks:
 func loadAds(t testing.TB, name, cross string, more ...string) *pipeline.Pipeline {
 	t.Helper()
 	text := strings.NewReplacer(append([]string{"NAME", name, "CROSS", cross}, more...)...).Replace(ads)
-	p, errs := pipeline.Parse("ads.yaml", []byte(text), pipeline.Options{Registry: operators.Merge(&feature.Family, &learn.Family, &evaluate.Family, &route.Family)})
+	p, errs := pipeline.Parse("ads.yaml", []byte(text), pipeline.Options{Registry: operators.Merge(&feature.Family, &learn.Family, &evaluate.Family, &route.Family, &trapFamily)})
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
 	return p
 }
+
+// trapFamily has an operator that panics on some events.
+var trapFamily operators.Family
+
+type trapConfig struct{ id spec.Column }
+
+func (c *trapConfig) Fields(f *spec.Fields) { f.Column(&c.id, "id", "id", "Number of the event.") }
+
+type trap struct{ id operators.Col }
+
+func (o *trap) Process(_ int, in *batch.Batch, out operators.Emitter) error {
+	for _, id := range o.id.Of(in).Ints {
+		if id%400 == 33 {
+			panic("a trap")
+		}
+	}
+	return out.Emit(in)
+}
+
+var _ = trapFamily.Add(operators.Define(operators.Spec[trapConfig]{
+	Name: "trap",
+	Build: func(c *trapConfig, env *operators.Env) operators.Operator {
+		return &trap{env.In(c.id, batch.Int64)}
+	},
+}))
 
 type ad struct {
 	ID         int
@@ -485,6 +512,57 @@ func TestExplain(t *testing.T) {
 			testExplain(t, c, picks)
 		})
 	}
+}
+
+// TestExplainBehindQuarantine takes the predictions of steps apart in which records
+// were quarantined.
+func TestExplainBehindQuarantine(t *testing.T) {
+	const n = 1200
+	p := loadAds(t, "traps", "cross: [[user, site]]", "from: features\n    logistic", "from: trap\n    logistic", "  ctr:\n", "  trap: {from: features, trap: {}}\n  ctr:\n")
+	c := newCluster(t, p, adEvents(n))
+	l := c.start(t.TempDir(), run.Options{})
+	l.await(2, n)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	past := c.open(0, "")
+	defer past.Close()
+	quarantined := map[[2]uint64]bool{} // task and step
+	for _, r := range c.read("traps.errors") {
+		if headerOf(&r, "gradstream-quarantined") == "true" {
+			id, err := run.ParseOutputID(headerOf(&r, "gs-id"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			quarantined[[2]uint64{uint64(id.Task), id.Step}] = true
+			_, err = run.Explain(t.Context(), p, past, id, run.RebuildOptions{Formats: formats})
+			if err == nil || !strings.Contains(err.Error(), "is a rejected record") || !strings.Contains(err.Error(), "a trap") {
+				t.Errorf("a quarantined record: %v", err)
+			}
+		}
+	}
+	explained := 0
+	for _, r := range c.read("traps.predictions") {
+		id, err := run.ParseOutputID(headerOf(&r, "gs-id"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !quarantined[[2]uint64{uint64(id.Task), id.Step}] || id.Index%3 > 0 {
+			continue
+		}
+		x, err := run.Explain(t.Context(), p, past, id, run.RebuildOptions{Formats: formats})
+		if err != nil {
+			t.Fatalf("%v: %v", id, err)
+		}
+		if !x.Equal || !bytes.Equal(x.Published.Value, r.Value) {
+			t.Errorf("%v: %s is explained as %s", id, r.Value, x.Output.Value)
+		}
+		explained++
+	}
+	if len(quarantined) == 0 || explained < 10 {
+		t.Errorf("%d predictions explained of %d steps with quarantined records", explained, len(quarantined))
+	}
+	t.Logf("%d predictions explained of %d steps with quarantined records", explained, len(quarantined))
 }
 
 func testExplain(t *testing.T, c *cluster, picks int) {
