@@ -38,8 +38,9 @@ type connectOptions struct {
 	instance string // static member id
 	metrics  prometheus.Registerer
 
-	feedBytes int      // bytes a task's feed buffers; 0 = the default
-	addrs     []string // where the brokers are, if that is known already
+	feedBytes int                   // bytes a task's feed buffers; 0 = the default
+	addrs     []string              // where the brokers are, if that is known already
+	local     func() map[int]uint64 // tasks with a local checkpoint, and its step
 }
 
 // embeddedNote says what the embedded broker is for, wherever it is started.
@@ -75,9 +76,12 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 			return nil, err
 		}
 	}
-	var topics []string
+	var topics, outputs []string
 	for _, s := range p.Sources {
-		topics = append(topics, s.Topic)
+		topics, outputs = append(topics, s.Topic), append(outputs, s.Errors)
+	}
+	for _, s := range p.Sinks {
+		outputs = append(outputs, s.Topic)
 	}
 	var err error
 	if b.tls, b.sasl, err = security(p.Kafka); err != nil {
@@ -85,8 +89,8 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 		return nil, fmt.Errorf("pipeline %s: %w", p.Name, err)
 	}
 	b.cluster, err = kafka.Open(ctx, kafka.Options{
-		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Tasks: o.tasks,
-		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, FeedBytes: o.feedBytes, Metrics: o.metrics, Log: a.log,
+		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Outputs: outputs, Tasks: o.tasks,
+		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, FeedBytes: o.feedBytes, Metrics: o.metrics, LocalSteps: o.local, Log: a.log,
 	})
 	if err != nil {
 		b.close()

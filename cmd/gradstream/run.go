@@ -175,7 +175,7 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 	if err != nil {
 		return fail(err)
 	}
-	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, tasks: topo.Tasks, instance: instance, metrics: reg, feedBytes: feedBytes(a.memory, topo.Tasks)})
+	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, tasks: topo.Tasks, instance: instance, metrics: reg, feedBytes: feedBytes(a.memory, topo.Tasks), local: func() map[int]uint64 { return localSteps(store) }})
 	if err != nil {
 		return fail(err)
 	}
@@ -191,6 +191,22 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 	}
 	w := run.NewWorker(p, topo, b.cluster, store, o)
 	return &worker{worker: w, broker: b, store: store}, nil
+}
+
+// localSteps lists the tasks that a state folder holds a checkpoint of, with its
+// step: the group prefers to run a task where its newest state lies.
+func localSteps(store *pebblestore.Store) map[int]uint64 {
+	steps := map[int]uint64{}
+	tasks, err := store.Tasks()
+	if err != nil {
+		return nil // nothing is lost: the group decides without
+	}
+	for _, task := range tasks {
+		if m, ok, err := store.Manifest(task); ok && err == nil {
+			steps[task] = m.Step
+		}
+	}
+	return steps
 }
 
 // workerID returns the random id of a state folder, made when it is first used.

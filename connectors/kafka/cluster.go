@@ -46,6 +46,7 @@ type Options struct {
 	Version    string // client.id is gradstream-Version; default dev
 
 	Sources []string                                // source topics
+	Outputs []string                                // topics steps publish to; larger records where they allow them
 	Tasks   int                                     // number of tasks
 	TaskOf  func(topic string, partition int32) int // default partition mod Tasks
 
@@ -161,6 +162,7 @@ type Cluster struct {
 
 	member member
 	ids    topicIDs
+	limits batchLimits
 }
 
 var _ connectors.Cluster = (*Cluster)(nil)

@@ -74,6 +74,7 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
 			return 0, fmt.Errorf("topic %s has %d partitions, task %d needs one of its own: was the topic made for fewer tasks?", info.Name, info.Partitions, l.task)
 		}
 	}
+	l.c.learnLimits(ctx)
 	if l.out, err = l.c.newTxnClient(l.prefix+"/out", l.c.opt.TransactionTimeout, l.c.opt.Compression); err != nil {
 		return 0, err
 	}

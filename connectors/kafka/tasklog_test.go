@@ -286,3 +286,27 @@ func TestJournalReads(t *testing.T) {
 		}
 	})
 }
+
+// TestLargeRecords publishes a record beyond the client's default bound to a topic
+// that takes it, as the errors topic of a source of large records does.
+func TestLargeRecords(t *testing.T) {
+	each(t, func(t *testing.T, e *env) {
+		e.open(t, 1, nil)
+		errorsTopic := e.name + ".errors"
+		c := e.open(t, 1, func(o *Options) { o.Outputs = []string{e.name + ".out", errorsTopic} })
+		if err := c.Create(testContext(t), []connectors.Topic{{Name: errorsTopic, Partitions: 1, Config: map[string]string{"max.message.bytes": "8388608"}}}); err != nil {
+			t.Fatal(err)
+		}
+		l := fenced(t, c, 0, "open")
+		s := e.step(1, 1, 0)
+		s.Outputs[0].Topic, s.Outputs[0].Value = errorsTopic, make([]byte, 3<<20)
+		if _, err := l.Commit(testContext(t), s); err != nil {
+			t.Fatal(err)
+		}
+		s = e.step(2, 1, 0)
+		s.Outputs[0].Value = make([]byte, 3<<20)
+		if _, err := l.Commit(testContext(t), s); err == nil || !strings.Contains(err.Error(), e.name+".out") {
+			t.Fatalf("a record too large for its topic: %v", err)
+		}
+	})
+}

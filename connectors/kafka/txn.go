@@ -46,6 +46,7 @@ func (c *Cluster) newTxnClient(id string, timeout time.Duration, compressed stri
 		kgo.RequiredAcks(kgo.AllISRAcks()),
 		kgo.RecordPartitioner(kgo.ManualPartitioner()),
 		kgo.ProducerBatchCompression(codec),
+		c.batchBytes(),
 		// A step is sent when it is complete: whole batches, one request a broker,
 		// no lingering.
 		kgo.ManualFlushing(),

@@ -387,7 +387,8 @@ func Topics(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin)
 		add("sink", s.Topic, s.Partitions, nil)
 	}
 	for _, s := range p.Sources {
-		add("errors", s.Errors, 1, nil)
+		// As large as any record that can be decoded, with room for the headers.
+		add("errors", s.Errors, 1, map[string]string{"max.message.bytes": "17825792"})
 	}
 	add("internal", JournalTopic(p), 0, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
 	add("internal", StateTopic(p), 0, map[string]string{"cleanup.policy": "compact"})
