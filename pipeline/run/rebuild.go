@@ -106,7 +106,7 @@ type rebuild struct {
 	last     uint64     // last step of the journal
 	graph    state.Hash // of the pipeline that made the steps at from
 	steps    []stretch
-	gaps     []*acceptedRecord
+	accepted []journaledAccept
 	goal     uint64                    // last step that will be replayed
 	before   func(s *stepRecord) error // called before a step is replayed; may be nil
 	digest   *uint64                   // of the step reached, as the journal has it
@@ -238,7 +238,7 @@ func (r *rebuild) load(s state.Inspector) error {
 		}
 	}
 	t.step, t.hash, t.restored, r.begun = at.Step, at.Hash, at.Step, at.Step
-	r.from, r.rep.verified = at.Journal, false
+	r.from, r.rep.from, r.rep.verified = at.Journal, at.Journal, false
 	r.startRow = t.core.engine.V.Rows
 	for _, p := range at.Positions {
 		if i := t.partition(p.Topic, p.Partition); i >= 0 {
@@ -265,7 +265,7 @@ func (r *rebuild) survey(ctx context.Context) error {
 			made = stretch{graph: rec.open.Graph}
 			return nil
 		case rec.accepted != nil:
-			r.gaps = append(r.gaps, rec.accepted)
+			r.accepted = append(r.accepted, journaledAccept{offset, rec.accepted})
 			return nil
 		}
 		r.last = rec.step.Step
@@ -286,8 +286,15 @@ func (r *rebuild) read(ctx context.Context, from int64, yield func(offset int64,
 
 // reaches makes a step the goal if it can be rebuilt from where the rebuild begins.
 func (r *rebuild) reaches(to uint64) error {
-	id := r.t.id
+	id, t := r.t.id, r.t
 	r.goal = to
+	t.accepted = nil
+	for _, a := range r.accepted {
+		// Later ones are not about it, and those that the checkpoint knows are part of it.
+		if a.rec.Step < to && (r.begun == 0 || a.offset > r.from) {
+			t.accepted = append(t.accepted, a)
+		}
+	}
 	switch {
 	case r.last == 0:
 		return wrongRequest("task %d has made no step yet", id)
@@ -295,49 +302,20 @@ func (r *rebuild) reaches(to uint64) error {
 		return wrongRequest("task %d has no step %d: its journal ends at step %d", id, to, r.last)
 	case to < r.begun:
 		return wrongRequest("the checkpoint of task %d holds step %d, and there is no way back to step %d; start from an older checkpoint, or from nothing", id, r.begun, to)
-	case r.begun > 0 && r.givenUp(r.begun) != nil:
-		return fmt.Errorf("task %d: the checkpoint's step %d was given up when a loss was accepted behind step %d; start from nothing, or from another checkpoint", id, r.begun, r.givenUp(r.begun).Step)
-	case r.begun == 0 && r.steps[0].first != 1 && r.givenUp(1) == nil:
+	case r.begun > 0 && t.givenUp(r.begun) != nil:
+		return fmt.Errorf("task %d: the checkpoint's step %d was given up when a loss was accepted behind step %d; start from nothing, or from another checkpoint", id, r.begun, t.givenUp(r.begun).Step)
+	case r.begun == 0 && r.steps[0].first != 1 && t.givenUp(1) == nil:
 		return fmt.Errorf("task %d: the journal begins at step %d: what came before was trimmed behind a checkpoint, so the state cannot be rebuilt from nothing; start from a checkpoint of step %d or later", id, r.steps[0].first, r.steps[0].first-1)
 	}
 	for _, s := range r.steps {
 		first, last := max(s.first, r.begun+1), min(s.last, to)
-		for g := r.givenUp(first); g != nil && first <= last; g = r.givenUp(first) {
+		for g := t.givenUp(first); g != nil && first <= last; g = t.givenUp(first) {
 			first = g.Step + 1
 		}
-		if s.graph != r.t.w.graph && first <= last {
+		if s.graph != t.w.graph && first <= last {
 			return fmt.Errorf("task %d: steps %d to %d were made by another pipeline file; give the file as it was then (what counts is in it, --set included), or start from a checkpoint behind step %d", id, first, last, last)
 		}
 	}
-	return nil
-}
-
-// givenUp returns the accepted loss, before the goal, by which what a step did to
-// the state was given up; nil if there is none.
-func (r *rebuild) givenUp(step uint64) *acceptedRecord {
-	for _, g := range r.gaps {
-		if g.Base < step && step <= g.Step && g.Step < r.goal {
-			return g
-		}
-	}
-	return nil
-}
-
-// goOn continues behind an accepted loss, as the task did.
-func (r *rebuild) goOn(g *acceptedRecord) error {
-	t := r.t
-	if t.feed != nil {
-		if err := t.feed.Close(); err != nil {
-			return err
-		}
-		t.feed = nil
-	}
-	for _, p := range g.Positions {
-		if i := t.partitionOfRun(p); i >= 0 {
-			t.parts[i].next, t.parts[i].known, t.parts[i].pending = p.Next, true, nil
-		}
-	}
-	t.step, t.hash = g.Step, g.Hash
 	return nil
 }
 
@@ -346,65 +324,49 @@ var errReached = errors.New("the step is reached")
 
 // advance replays up to the goal, which the journal holds.
 func (r *rebuild) advance(ctx context.Context) error {
-	gap := 0
+	t := r.t
 	err := r.read(ctx, r.from, func(offset int64, b []byte) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		rec, err := parseRecord(b)
 		if err != nil {
-			return fmt.Errorf("task %d: journal offset %d: %w", r.t.id, offset, err)
+			return fmt.Errorf("task %d: journal offset %d: %w", t.id, offset, err)
 		}
-		switch s := rec.step; {
-		case rec.accepted != nil:
-			if gap++; rec.accepted.Step >= r.goal || rec.accepted.Step < r.begun || r.over(gap-1) {
-				return nil
-			}
-			return r.goOn(rec.accepted)
-		case s == nil:
-			return r.rep.record(ctx, offset, b)
-		case r.givenUp(s.Step) != nil:
+		s := rec.step
+		live := s != nil && s.Step > t.step && t.givenUp(s.Step) == nil
+		if rec.accepted != nil && rec.accepted.Step >= r.goal {
 			return nil
-		case s.Step > r.t.step && r.before != nil:
+		}
+		if live && r.before != nil {
 			if err := r.before(s); err != nil {
 				return err
 			}
 		}
-		behind := r.t.step
 		if err := r.rep.record(ctx, offset, b); err != nil {
 			return err
 		}
-		if s := rec.step; s.Step == r.t.step {
+		if s != nil && s.Step == t.step {
 			r.digest = nil
 			if s.HasDigest {
 				r.digest = &s.Digest
 			}
-			if s.Step > behind {
-				r.replayed(s)
-			}
 		}
-		if r.t.step == r.goal && r.rep.verified {
+		if live {
+			r.replayed(s)
+		}
+		if t.step == r.goal && r.rep.verified {
 			return errReached
 		}
 		return nil
 	})
 	switch {
 	case err == nil:
-		return fmt.Errorf("task %d: the journal ends behind step %d, before step %d that it had a moment ago", r.t.id, r.t.step, r.goal)
+		return fmt.Errorf("task %d: the journal ends behind step %d, before step %d that it had a moment ago", t.id, t.step, r.goal)
 	case errors.Is(err, errReached):
 		return nil
 	}
 	return err
-}
-
-// over reports whether an accepted loss lies among what a later one has given up.
-func (r *rebuild) over(gap int) bool {
-	for _, g := range r.gaps[gap+1:] {
-		if g.Base < r.gaps[gap].Step && g.Step < r.goal {
-			return true
-		}
-	}
-	return false
 }
 
 // replayed counts a step that came out as the journal has it.
