@@ -180,6 +180,20 @@ func (fd *feed) Close() error {
 	return nil
 }
 
+// Buffered returns how many records were fetched and not yet polled, and about how
+// many bytes of memory they take.
+func (fd *feed) Buffered() (records, bytes int64) {
+	fd.mu.Lock()
+	defer fd.mu.Unlock()
+	for _, p := range fd.parts {
+		for i := range p.queue {
+			records += int64(len(p.queue[i].records))
+		}
+		bytes += int64(p.bytes)
+	}
+	return records, bytes
+}
+
 func (fd *feed) notify() {
 	select {
 	case fd.ready <- struct{}{}:

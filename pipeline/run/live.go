@@ -15,6 +15,8 @@ import (
 func (t *task) live(ctx, draining context.Context) error {
 	t.setPhase(Live)
 	t.poison.forget(t.parts)
+	t.flow.rows.Store(0)
+	t.flow.bytes.Store(0)
 	if err := t.attempt(); err != nil {
 		return err
 	}
@@ -90,6 +92,7 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 		if err := t.seal(s); err != nil {
 			return err
 		}
+		t.made(s)
 		ready <- s // never blocks: there are no more buffers than places
 		t.publish(false)
 	}
@@ -269,6 +272,7 @@ func (t *task) commit(ctx context.Context, s *stepBuffer) error {
 		return fmt.Errorf("task %d: committing step %d: %w", t.id, s.record.Step, err)
 	}
 	t.journal.Store(offset)
+	t.sent(s)
 	now := t.w.now()
 	t.w.metrics.step(t, s, now.Sub(sent), now)
 	if s.save != nil {

@@ -24,6 +24,7 @@ type metrics struct {
 	checkpointFailures prometheus.Counter
 	operator           *prometheus.GaugeVec
 	quarantined        *prometheus.CounterVec
+	flow               flowMetrics
 	accepted           *prometheus.CounterVec
 }
 
@@ -56,10 +57,14 @@ func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
 		checkpointFailures: prometheus.NewCounter(counter("checkpoint_failures_total", "Local checkpoints that failed.")),
 		operator:           prometheus.NewGaugeVec(gauge("operator_value", "Numbers operators report of themselves: metrics of evaluate, loss, version and weights of learners, drifts of detectors."), []string{"node", "type", "task", "name"}),
 	}
+	m.flow = newFlowMetrics(gauge)
 	m.accepted = prometheus.NewCounterVec(counter("accepted_losses_total", "Times that a task went on although its state could not be rebuilt or input was gone, as its policy allows."), []string{"policy"})
 	m.quarantined = prometheus.NewCounterVec(counter("quarantined_records_total", "Records that are never processed because something failed on them."), []string{"task"})
 	if reg != nil {
 		reg.MustRegister(m.quarantined, m.accepted)
+		for _, g := range m.flow.all() {
+			reg.MustRegister(g)
+		}
 		reg.MustRegister(m.rows, m.outputs, m.rejects, m.steps, m.replayed, m.lag, m.phase, m.stepDuration, m.commitDuration,
 			m.latency, m.checkpointDuration, m.checkpointTime, m.checkpointFailures, m.operator)
 	}
@@ -122,6 +127,9 @@ func (m *metrics) rejected(task int, by map[string]int64) {
 func (m *metrics) forget(t *task) {
 	task := prometheus.Labels{"task": strconv.Itoa(t.id)}
 	m.phase.DeletePartialMatch(task)
+	for _, g := range m.flow.all() {
+		g.DeletePartialMatch(task)
+	}
 	m.operator.DeletePartialMatch(task)
 	m.checkpointTime.DeletePartialMatch(task)
 	for _, p := range t.parts {

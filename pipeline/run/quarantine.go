@@ -286,16 +286,18 @@ func (t *task) quarantine(k skip) error {
 
 // end closes the step. A panic or an error is about the step as a whole.
 func (t *task) end(s *stepBuffer) (err error) {
+	begun := t.w.now()
 	defer func() {
 		if r := recover(); r != nil {
 			err = panicked(r)
 		}
 		t.busy.Store(0)
+		t.flow.worked += t.w.now().Sub(begun)
 		if err != nil {
 			err = &inputError{at: "a sink", whole: true, err: err, text: fmt.Sprintf("task %d: gathering the outputs of step %d", t.id, s.record.Step)}
 		}
 	}()
-	t.busy.Store(t.w.now().UnixNano())
+	t.busy.Store(begun.UnixNano())
 	return t.core.end(s.record.Step, &s.outputs)
 }
 

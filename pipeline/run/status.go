@@ -62,8 +62,9 @@ func (t *task) publish(force bool) {
 		t.w.metrics.rejected(t.id, t.core.errs.byReason)
 	}
 	for _, p := range t.parts {
-		s.Partitions = append(s.Partitions, PartitionState{Topic: p.Topic, Partition: p.Partition, Next: max(p.next, p.seen), End: p.end})
+		s.Partitions = append(s.Partitions, PartitionState{Topic: p.Topic, Partition: p.Partition, Next: max(p.next, p.seen), End: t.endOf(&p)})
 	}
+	t.reportFlow(now)
 	t.status.Store(s)
 	t.w.metrics.status(s)
 }

@@ -70,6 +70,7 @@ type task struct {
 	restored   uint64
 	whole      bool // the state is that of a step's end
 	poison     poison
+	flow       flow
 	care       *attempts    // nil = nothing is written down
 	busy       atomic.Int64 // since when records are being processed, Unix nanoseconds; 0 = they are not
 	blocked    atomic.Int32 // 1 while it waits for a commit
@@ -461,9 +462,11 @@ func (t *task) consume(i int, limit int64, most bounds) (recs []connectors.Recor
 		n, _ = slices.BinarySearchFunc(recs, limit, func(r connectors.Record, o int64) int { return cmp.Compare(r.Offset, o) })
 		recs = recs[:n]
 	}
-	t.busy.Store(t.w.now().UnixNano())
+	begun := t.w.now()
+	t.busy.Store(begun.UnixNano())
 	n, bytes, err := t.core.feed(p.source, p.Partition, recs, most)
 	t.busy.Store(0)
+	t.flow.worked += t.w.now().Sub(begun)
 	if err != nil {
 		return nil, 0, fmt.Errorf("task %d: %w", t.id, err)
 	}

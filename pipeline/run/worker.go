@@ -137,6 +137,7 @@ func (w *worker) run(ctx context.Context) error {
 	if w.opts.Watchdog > 0 {
 		go w.watch(work)
 	}
+	go w.followEnds(work)
 	joined := make(chan error, 1)
 	go func() { joined <- w.cluster.Join(member, w) }()
 
