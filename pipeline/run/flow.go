@@ -85,6 +85,29 @@ func (t *task) reportFlow(now time.Time) {
 	t.flow.worked, t.flow.workedAt = 0, now
 }
 
+// buffer waits for a step's memory to be free: for the commit before the last.
+func (t *task) buffer(hard context.Context) (*stepBuffer, error) {
+	select {
+	case s := <-t.free:
+		return s, hard.Err()
+	default:
+	}
+	t.blocked.Store(1)
+	defer t.blocked.Store(0)
+	tick := time.NewTicker(time.Second)
+	defer tick.Stop()
+	for {
+		select {
+		case s := <-t.free:
+			return s, hard.Err()
+		case <-hard.Done():
+			return nil, hard.Err()
+		case <-tick.C:
+			t.publish(false)
+		}
+	}
+}
+
 // endOf returns the end of a partition as last seen: by a fetch, or looked up.
 func (t *task) endOf(p *taskPartition) int64 {
 	if ends := t.flow.ends.Load(); ends != nil {

@@ -70,14 +70,10 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 	}()
 	t.saved = t.w.now()
 	for {
-		var s *stepBuffer
-		t.blocked.Store(1)
-		select {
-		case s = <-t.free:
-		case <-hard.Done():
-			return hard.Err()
+		s, err := t.buffer(hard)
+		if err != nil {
+			return err
 		}
-		t.blocked.Store(0)
 		i, err := t.pollIdle(soft)
 		if err != nil {
 			t.free <- s

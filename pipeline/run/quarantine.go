@@ -9,7 +9,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gradstream/gradstream/connectors"
@@ -310,24 +309,6 @@ func (s *stepBuffer) note(p *taskPartition, recs []connectors.Record) {
 	if !slices.ContainsFunc(s.began, func(b inputRun) bool { return b.Source == p.source && b.Partition == p.Partition }) {
 		s.began = append(s.began, inputRun{p.source, p.Partition, recs[0].Offset})
 	}
-}
-
-// quota counts the quarantines of the last hour.
-type quota struct {
-	mu sync.Mutex
-	at []time.Time
-}
-
-// take counts one more and reports whether it is among the most.
-func (q *quota) take(now time.Time, most int) bool {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.at = slices.DeleteFunc(q.at, func(t time.Time) bool { return now.Sub(t) >= time.Hour })
-	if len(q.at) >= most {
-		return false
-	}
-	q.at = append(q.at, now)
-	return true
 }
 
 // skipping feeds a journaled stretch of a partition up to the limit without the

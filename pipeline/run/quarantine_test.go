@@ -3,6 +3,8 @@ package run
 import (
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -280,14 +282,35 @@ func TestQuarantineUnderFaults(t *testing.T) {
 // TestQuarantineLimit fails a task whose records all fail.
 func TestQuarantineLimit(t *testing.T) {
 	for most, want := range map[int]string{7: "too many records fail: it is the operator, not the data (7 were quarantined within an hour)", -1: "too odd"} {
+		dir := t.TempDir()
 		synctest.Test(t, func(t *testing.T) {
 			text := strings.Replace(brittleYAML, "TASKS", "1", 1)
 			b := newSimBroker(12)
 			poisoned(b, 100, 1, "poison")
-			s := startSim(t, parse(t, text), &simCluster{simBroker: b}, memstore.New(), Options{Formats: brittleFormats, MaxQuarantines: most})
+			s := startSim(t, parse(t, text), &simCluster{simBroker: b}, memstore.New(), Options{Formats: brittleFormats, MaxQuarantines: most, Attempts: dir})
 			err := <-s.done
 			if err == nil || !strings.Contains(err.Error(), want) {
 				t.Errorf("ended with %v", err)
+			}
+			if most < 0 {
+				return
+			}
+			list := func() string {
+				text, err := os.ReadFile(filepath.Join(dir, "quarantined"))
+				if err != nil || strings.Count(string(text), "\n") != most {
+					t.Errorf("%q is noted, %v", text, err)
+				}
+				return string(text)
+			}
+			before := list()
+			s = startSim(t, parse(t, text), &simCluster{simBroker: b}, memstore.New(), Options{Formats: brittleFormats, MaxQuarantines: most, Attempts: dir})
+			if err := <-s.done; err == nil || !strings.Contains(err.Error(), want) || list() != before {
+				t.Errorf("started again at once, it ended with %v", err)
+			}
+			time.Sleep(time.Hour)
+			s = startSim(t, parse(t, text), &simCluster{simBroker: b}, memstore.New(), Options{Formats: brittleFormats, MaxQuarantines: most, Attempts: dir})
+			if err := <-s.done; err == nil || !strings.Contains(err.Error(), want) || list() == before {
+				t.Errorf("after an hour it ended with %v", err)
 			}
 		})
 	}

@@ -53,6 +53,9 @@ func (t *task) publish(force bool) {
 	}
 	t.lastReport = now
 	s := &TaskStatus{Task: t.id, Phase: Phase(t.phase.Load()).String(), Step: t.step, Checkpoint: t.restored, Replayed: t.replayed}
+	if p := t.problem.Load(); p != nil {
+		s.Problem = *p
+	}
 	if t.core != nil {
 		e := t.core.engine.V
 		s.Rows, s.Rejected, s.Outputs, s.Watermark = e.Rows, e.Rejected, e.Outputs, e.Watermark

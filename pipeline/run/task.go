@@ -74,7 +74,8 @@ type task struct {
 	care       *attempts    // nil = nothing is written down
 	busy       atomic.Int64 // since when records are being processed, Unix nanoseconds; 0 = they are not
 	blocked    atomic.Int32 // 1 while it waits for a commit
-	hung       atomic.Bool  // it does not come back
+	problem    atomic.Pointer[string]
+	hung       atomic.Bool // it does not come back
 
 	opened   int64 // offset of the open record in the journal
 	accepted []journaledAccept

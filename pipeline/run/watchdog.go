@@ -84,6 +84,7 @@ func (w *worker) look(t *task, r *running, was *watched) bool {
 	}
 	if s.Step != was.step || s.Phase != Live.String() || lag == 0 && t.blocked.Load() == 0 {
 		was.step, was.since, was.said = s.Step, now, false
+		t.problem.Store(nil)
 		return false
 	}
 	if now.Sub(was.since) <= limit {
@@ -99,6 +100,7 @@ func (w *worker) look(t *task, r *running, was *watched) bool {
 
 // complain adds to the task's status what the task itself cannot say.
 func (t *task) complain(phase Phase, problem string) {
+	t.problem.Store(&problem)
 	s := TaskStatus{Task: t.id}
 	if last := t.status.Load(); last != nil {
 		s = *last

@@ -56,7 +56,7 @@ func TestHang(t *testing.T) {
 				}
 				checkQuarantine(t, b)
 				rebuildAlone(t, b, text)
-				if left, _ := filepath.Glob(filepath.Join(dir, "*")); len(left) > 0 {
+				if left, _ := filepath.Glob(filepath.Join(dir, "task-*")); len(left) > 0 {
 					t.Errorf("left behind: %v", left)
 				}
 				close(block)
@@ -83,6 +83,12 @@ func TestNoStep(t *testing.T) {
 		time.Sleep(time.Minute)
 		if st := s.w.Status()[0]; !strings.Contains(st.Problem, "no step") || st.Phase != Live.String() {
 			t.Errorf("%+v", st)
+		}
+		for range 10 { // it does not come and go
+			time.Sleep(700 * time.Millisecond)
+			if st := s.w.Status()[0]; st.Problem == "" {
+				t.Errorf("%+v", st)
+			}
 		}
 		c.hang.Store(false)
 		s.stop()

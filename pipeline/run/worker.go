@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"maps"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -121,6 +122,9 @@ func NewWorker(p *pipeline.Pipeline, topo *Topology, cluster connectors.Cluster,
 		clusterID:   topo.Cluster, topology: topo, sourceInfo: topo.Sources, partitions: topo.Sinks,
 		tasks: map[int]*running{}, fatal: make(chan error, 1),
 	}}
+	if o.Attempts != "" {
+		w.w.quota.path = filepath.Join(o.Attempts, "quarantined")
+	}
 	return w
 }
 
