@@ -591,7 +591,8 @@ func TestRefusals(t *testing.T) {
 // makes necessary, and between a clean stop and the next start.
 func TestChangedFile(t *testing.T) {
 	const n = 2000
-	p := load(t, clicks, "TASKS", "partitions", "PARTITIONS", "1")
+	// A crash leaves steps to replay: nothing is saved before.
+	p := load(t, clicks, "TASKS", "partitions", "PARTITIONS", "1", "LOCAL", "1h")
 	changed := load(t, strings.Replace(clicks, "{label: y}", "{label: y, optimizer: {adagrad: {rate: 0.1}}}", 1), "TASKS", "partitions", "PARTITIONS", "1")
 	c := newCluster(t, p, events(n, false))
 	dir := t.TempDir()

@@ -40,6 +40,7 @@ type stepRecord struct {
 	HasDigest bool       // set where a checkpoint was taken
 	Digest    uint64     // of the state after the step
 	Skips     []skip     // records that were quarantined, in the order of the input; see journalmore.go for this and other fields of version 2
+	Remote    uint64     // step of a remote checkpoint that was committed since the step before; 0 = none
 	Hash      state.Hash // SHA-256 of the record up to here; Prev makes it a chain
 }
 

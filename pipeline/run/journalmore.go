@@ -14,6 +14,7 @@ import (
 const (
 	journalMore = 2
 	fieldSkips  = 1
+	fieldRemote = 2
 )
 
 const kindAccepted = 'a'
@@ -54,6 +55,9 @@ func (r *stepRecord) more(yield func(field uint64, b []byte)) {
 	if len(r.Skips) > 0 {
 		yield(fieldSkips, appendSkips(nil, r.Skips))
 	}
+	if r.Remote > 0 {
+		yield(fieldRemote, binary.AppendUvarint(nil, r.Remote))
+	}
 }
 
 // takeMore reads the field of a version 2 record.
@@ -62,6 +66,10 @@ func (r *stepRecord) takeMore(field uint64, b []byte) error {
 	switch field {
 	case fieldSkips:
 		if r.Skips = d.skips(); len(r.Skips) == 0 {
+			return errJournal
+		}
+	case fieldRemote:
+		if r.Remote = d.uint(); r.Remote == 0 {
 			return errJournal
 		}
 	default:

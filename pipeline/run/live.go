@@ -29,6 +29,13 @@ func (t *task) live(ctx, draining context.Context) error {
 	defer stop()
 	defer context.AfterFunc(draining, stop)()
 
+	beside, stopBeside := context.WithCancel(hard)
+	defer t.remote.running.Wait()
+	defer stopBeside()
+	t.beside, t.remote.lost = beside, cancel
+	t.remote.running.Go(func() { t.guard(beside) })
+	t.beside = beside
+
 	t.free = make(chan *stepBuffer, maxInflight)
 	for range maxInflight {
 		t.free <- &stepBuffer{}
@@ -55,6 +62,11 @@ func (t *task) live(ctx, draining context.Context) error {
 	close(ready)
 	<-committed
 	t.saves.Wait()
+	stopBeside()
+	t.remote.running.Wait()
+	if err == nil && hard.Err() == nil && t.w.stopping.Load() {
+		t.saveRemoteLast(hard)
+	}
 	if cause := context.Cause(hard); cause != nil && ctx.Err() == nil {
 		return cause
 	}
@@ -90,6 +102,7 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 		}
 		t.made(s)
 		ready <- s // never blocks: there are no more buffers than places
+		t.upkeep()
 		t.publish(false)
 	}
 }
@@ -104,14 +117,37 @@ func (t *task) pollIdle(ctx context.Context) (int, error) {
 			// Only control records, or only news of the end: no step for it.
 			t.parts[i].seen = t.parts[i].pending.Next
 			t.parts[i].pending = nil
+			t.upkeep()
 			t.publish(false)
 			continue
 		}
 		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
 			return i, err
 		}
+		if err := t.saveIdle(ctx); err != nil {
+			return -1, err
+		}
+		t.upkeep()
 		t.publish(false)
 	}
+}
+
+// saveIdle checkpoints the last step where no new one follows it, or retention
+// might pass input that only a checkpoint makes dispensable.
+func (t *task) saveIdle(ctx context.Context) error {
+	if t.committed.Load() != t.step || t.w.now().Sub(t.saved) < t.w.p.Checkpoint.Local || t.saving.Load() {
+		return nil
+	}
+	if m, ok := t.part.Last(); t.step == 0 || ok && m.Step == t.step {
+		return nil
+	}
+	t.saving.Store(true)
+	commit, err := t.stage()
+	if err != nil {
+		return err
+	}
+	t.save(ctx, t.step, commit)
+	return nil
 }
 
 // makeStep consumes input until a bound of the step is reached.
@@ -189,6 +225,9 @@ func (t *task) seal(s *stepBuffer) error {
 	due = due && t.saving.CompareAndSwap(false, true)
 	if r.HasDigest = due; due {
 		r.Digest = t.core.digest()
+	}
+	if remote := t.remote.step(); remote > t.told {
+		r.Remote, t.told = remote, remote
 	}
 	s.journal = r.append(s.journal[:0])
 	t.step, t.hash = r.Step, r.Hash
@@ -268,6 +307,7 @@ func (t *task) commit(ctx context.Context, s *stepBuffer) error {
 		return fmt.Errorf("task %d: committing step %d: %w", t.id, s.record.Step, err)
 	}
 	t.journal.Store(offset)
+	t.committed.Store(s.record.Step)
 	t.sent(s)
 	now := t.w.now()
 	t.w.metrics.step(t, s, now.Sub(sent), now)

@@ -24,8 +24,9 @@ type metrics struct {
 	checkpointFailures prometheus.Counter
 	operator           *prometheus.GaugeVec
 	quarantined        *prometheus.CounterVec
-	flow               flowMetrics
-	accepted           *prometheus.CounterVec
+	*remoteMetrics
+	flow     flowMetrics
+	accepted *prometheus.CounterVec
 }
 
 func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
@@ -60,7 +61,9 @@ func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
 	m.flow = newFlowMetrics(gauge)
 	m.accepted = prometheus.NewCounterVec(counter("accepted_losses_total", "Times that a task went on although its state could not be rebuilt or input was gone, as its policy allows."), []string{"policy"})
 	m.quarantined = prometheus.NewCounterVec(counter("quarantined_records_total", "Records that are never processed because something failed on them."), []string{"task"})
+	m.remoteMetrics = newRemoteMetrics(counter, gauge, hist)
 	if reg != nil {
+		m.remoteMetrics.register(reg)
 		reg.MustRegister(m.quarantined, m.accepted)
 		for _, g := range m.flow.all() {
 			reg.MustRegister(g)
@@ -94,7 +97,6 @@ func (m *metrics) checkpoint(task int, d time.Duration, now time.Time) {
 
 func (m *metrics) checkpointFailed() { m.checkpointFailures.Inc() }
 
-// status publishes gauges from a task's status.
 func (m *metrics) status(s *TaskStatus) {
 	task := strconv.Itoa(s.Task)
 	live := 0.0
@@ -132,6 +134,7 @@ func (m *metrics) forget(t *task) {
 	}
 	m.operator.DeletePartialMatch(task)
 	m.checkpointTime.DeletePartialMatch(task)
+	m.remoteMetrics.forget(t)
 	for _, p := range t.parts {
 		m.lag.DeleteLabelValues(p.Topic, strconv.Itoa(int(p.Partition)))
 	}

@@ -193,6 +193,7 @@ func checkQuarantine(t *testing.T, b *simBroker) {
 // from the journal alone, which publishes nothing.
 func rebuildAlone(t *testing.T, b *simBroker, text string) {
 	t.Helper()
+	clear(b.remote)
 	before := 0
 	for _, steps := range b.outputs {
 		before += len(steps)

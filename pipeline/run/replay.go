@@ -65,7 +65,7 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 	given := t.givenUp(step.Step) != nil
 	if (step.Step != t.step+1 || step.Prev != t.hash) && (t.step > 0 || !given) {
 		if t.step == 0 {
-			return fmt.Errorf("task %d: %w: the journal begins at step %d: its start is gone and no checkpoint reaches it; the state cannot be rebuilt", t.id, errGone, step.Step)
+			return fmt.Errorf("task %d: %w: the journal begins at step %d: its start is gone and no checkpoint reaches it, so the state cannot be rebuilt; %s", t.id, errGone, step.Step, t.whyNoRemote())
 		}
 		return fmt.Errorf("task %d: journal offset %d: step %d does not follow step %d", t.id, offset, step.Step, t.step)
 	}
@@ -174,6 +174,9 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 // done is called behind the last record.
 func (r *replay) done() error {
 	if !r.verified {
+		if m, ok, _ := r.t.remote.confirmed(); ok && m.Step == r.t.step {
+			return fmt.Errorf("task %d: the remote checkpoint holds step %d but the journal ends before it: the broker lost committed records; delete the pipeline's topics, group and state folder to start afresh", r.t.id, r.t.step)
+		}
 		return fmt.Errorf("task %d: the local checkpoint holds step %d but the journal ends before it: the broker lost committed records, or the state folder belongs to another cluster; delete the state folder to rebuild from what the journal holds", r.t.id, r.t.step)
 	}
 	return nil

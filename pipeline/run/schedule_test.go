@@ -35,7 +35,7 @@ pipeline: shop
 kafka: {brokers: embedded}
 tasks: 2
 commit: {interval: 20ms, rows: 40, bytes: 2kB}
-checkpoint: {local: 100ms}
+checkpoint: {local: 100ms, remote: 300ms}
 sources:
   views:
     topic: views
@@ -141,12 +141,12 @@ func TestSchedules(t *testing.T) {
 		})
 	}
 	t.Logf("%+v", total)
-	if seeds >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0) {
+	if seeds >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0) {
 		t.Errorf("too little happened to prove anything: %+v", total)
 	}
 }
 
-type simCounts struct{ lives, crashes, stateLost, replayed, steps, outputs, rejected int }
+type simCounts struct{ lives, crashes, stateLost, replayed, steps, outputs, rejected, fetched, saved, trims int }
 
 func (c *simCounts) add(o simCounts) {
 	c.lives += o.lives
@@ -156,6 +156,9 @@ func (c *simCounts) add(o simCounts) {
 	c.steps += o.steps
 	c.outputs += o.outputs
 	c.rejected += o.rejected
+	c.fetched += o.fetched
+	c.saved += o.saved
+	c.trims += o.trims
 }
 
 type schedule struct {
@@ -204,6 +207,7 @@ func (s *schedule) live(last bool) {
 	t := s.t
 	c := &simCluster{simBroker: s.b, tasks: 2, dead: make(chan struct{}), fail: s.b.draw(2) * 5}
 	s.saved = c.fail == 0
+	c.slow = s.b.draw(2) * (1 + s.b.draw(4))
 	if !last && !s.b.odds(4) {
 		c.crash, c.lose, c.shake = 2+s.b.draw(20), 5+s.b.draw(30), 2+s.b.draw(10)
 	} else if s.b.odds(2) {
@@ -229,7 +233,7 @@ func (s *schedule) live(last bool) {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	w := NewWorker(s.p, topo, c, &simStore{store, c}, Options{Formats: testFormats, Log: log, InstanceID: "w",
-		BatchRows: 1 + s.b.draw(30), PollRows: 1 + s.b.draw(60)})
+		BatchRows: 1 + s.b.draw(30), PollRows: 1 + s.b.draw(60), JournalKeep: time.Nanosecond})
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
 	s.count.lives++
@@ -257,6 +261,9 @@ func (s *schedule) live(last bool) {
 		stop() // as SIGTERM
 		err = <-done
 	}
+	s.count.fetched += int(counted(w.w.metrics.remoteRestores))
+	s.count.saved += int(counted(w.w.metrics.remoteDuration))
+	s.count.trims, s.b.trims = s.count.trims+s.b.trims, 0
 	switch {
 	case err == nil:
 	case last || !errors.Is(err, errSimDead):

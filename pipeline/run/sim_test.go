@@ -25,7 +25,9 @@ type simBroker struct {
 	journal map[int][]simEntry
 	outputs map[int][]simStep // by task, as committed
 	group   map[connectors.TopicPartition]int64
-	epoch   map[int]int // of the task's lock
+	epoch   map[int]int        // of the task's lock
+	remote  map[int][]simState // by task: the state topic
+	trims   int
 	more    chan struct{}
 	starts  map[connectors.TopicPartition]int64 // of the sources' logs; what is before is gone
 	trimmed map[int]int64                       // likewise of the journals
@@ -48,7 +50,7 @@ func newSimBroker(seed uint64) *simBroker {
 	return &simBroker{
 		rng: rand.New(rand.NewPCG(seed, 99)), topics: map[string]connectors.TopicInfo{}, sources: map[connectors.TopicPartition][]simEntry{},
 		journal: map[int][]simEntry{}, outputs: map[int][]simStep{}, group: map[connectors.TopicPartition]int64{}, epoch: map[int]int{},
-		more: make(chan struct{}), starts: map[connectors.TopicPartition]int64{}, trimmed: map[int]int64{},
+		more: make(chan struct{}), starts: map[connectors.TopicPartition]int64{}, trimmed: map[int]int64{}, remote: map[int][]simState{},
 	}
 }
 
@@ -91,6 +93,7 @@ type simCluster struct {
 	crash    int // one commit in so many ends the worker's life; 0 = none
 	lose     int // one commit in so many loses the lock; 0 = none
 	fail     int // one checkpoint in so many cannot be saved; 0 = none
+	slow     int // one remote checkpoint in so many cannot be saved, or is and nobody hears; 0 = none
 	shake    int // one look in so many, each 10 ms, moves a task away and back; 0 = none
 	dead     chan struct{}
 	deadOnce sync.Once
@@ -218,9 +221,10 @@ func (c *simCluster) Log(task int) (connectors.TaskLog, error) {
 }
 
 type simLog struct {
-	c     *simCluster
-	task  int
-	epoch int
+	c      *simCluster
+	task   int
+	epoch  int
+	marked int // entries of the state topic when it was fenced
 }
 
 func (l *simLog) Fence(ctx context.Context, open []byte) (int64, error) {
@@ -231,6 +235,7 @@ func (l *simLog) Fence(ctx context.Context, open []byte) (int64, error) {
 	defer l.c.mu.Unlock()
 	l.c.epoch[l.task]++
 	l.epoch = l.c.epoch[l.task]
+	l.marked = len(l.c.remote[l.task])
 	return l.c.journalize(l.task, open), nil
 }
 

@@ -12,8 +12,9 @@ type TaskStatus struct {
 	Phase      string           `json:"phase"`
 	Problem    string           `json:"problem,omitempty"` // what the watchdog says of it
 	Step       uint64           `json:"step"`
-	Checkpoint uint64           `json:"checkpoint"` // step of the checkpoint it was restored from
-	Replayed   uint64           `json:"replayed"`   // steps replayed when it was restored
+	Checkpoint uint64           `json:"checkpoint"`        // step of the checkpoint it was restored from
+	Remote     uint64           `json:"remote_checkpoint"` // step of the last checkpoint known to be in the state topic
+	Replayed   uint64           `json:"replayed"`          // steps replayed when it was restored
 	Rows       int64            `json:"rows"`
 	Rejected   int64            `json:"rejected"`
 	Outputs    int64            `json:"outputs"`
@@ -52,7 +53,7 @@ func (t *task) publish(force bool) {
 		return
 	}
 	t.lastReport = now
-	s := &TaskStatus{Task: t.id, Phase: Phase(t.phase.Load()).String(), Step: t.step, Checkpoint: t.restored, Replayed: t.replayed}
+	s := &TaskStatus{Task: t.id, Phase: Phase(t.phase.Load()).String(), Step: t.step, Checkpoint: t.restored, Remote: t.remote.step(), Replayed: t.replayed}
 	if p := t.problem.Load(); p != nil {
 		s.Problem = *p
 	}

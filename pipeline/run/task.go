@@ -69,6 +69,11 @@ type task struct {
 	replayed   uint64
 	restored   uint64
 	whole      bool // the state is that of a step's end
+	remote     remote
+	beside     context.Context // of what runs beside the steps
+	told       uint64          // step of the last remote checkpoint that the journal was told of
+	noRemote   error           // why the state topic did not help
+	committed  atomic.Uint64   // last step committed
 	poison     poison
 	flow       flow
 	care       *attempts    // nil = nothing is written down
@@ -155,25 +160,31 @@ func (t *task) run(ctx, soft context.Context) (err error) {
 // begin takes the task to the end of its journal.
 func (t *task) begin(ctx, soft context.Context) error {
 	t.replayed, t.whole = 0, true
+	t.remote.reset()
+	t.told, t.noRemote = 0, nil
 	open, err := t.fence(soft)
 	if err != nil {
 		return err
 	}
+	if err := t.locate(soft, open); err != nil {
+		return err
+	}
 	err = t.restore(ctx, soft, open)
-	if errors.Is(err, errUncheckpointed) {
-		t.log.Warn("the local checkpoint cannot be used; rebuilding from the journal", "reason", err)
-		if err = t.rebuildable(soft, open); err == nil {
-			err = t.discard()
+	for range 2 { // the remote checkpoint, then the journal
+		if !unusable(err) {
+			return err
 		}
-		if err == nil {
-			err = t.restore(ctx, soft, open)
+		if err = t.fallBack(soft, open, err); err != nil {
+			return err
 		}
+		err = t.restore(ctx, soft, open)
 	}
 	return err
 }
 
 func (t *task) close() error {
 	t.saves.Wait()
+	t.remote.running.Wait()
 	var errs []error
 	if t.feed != nil {
 		errs = append(errs, t.feed.Close())
@@ -251,6 +262,12 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 			}
 		}
 	}
+	if held && t.plan == nil && len(t.accepted) == 0 {
+		if err := t.inputsReach(soft, t.logPositions()); err != nil {
+			return fmt.Errorf("task %d: the checkpoint is of step %d: %w: %w; start a worker whose state folder has a newer checkpoint, if there is one, or bring the records back; raise retention.ms of the topic for the next time",
+				t.id, at.Step, errGone, err)
+		}
+	}
 	rep := &replay{t: t, from: from, verified: !held}
 	if graph, err := hex.DecodeString(at.Meta["graph"]); err == nil {
 		copy(rep.graph[:], graph)
@@ -276,6 +293,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	if t.journal.Load() == 0 {
 		t.journal.Store(open)
 	}
+	t.committed.Store(t.step)
 	t.needSave = t.replayed > 0
 	t.log.Info("task restored", "checkpoint", at.Step, "last_step", t.step, "replayed", t.replayed)
 	t.w.metrics.replayed.Add(float64(t.replayed))
@@ -333,45 +351,9 @@ func (t *task) rebuildable(ctx context.Context, open int64) error {
 		err = t.inputsReach(ctx, starts)
 	}
 	if err != nil {
-		return fmt.Errorf("task %d: the local checkpoint does not fit the journal, and the state cannot be rebuilt from it: %w: %w: %w", t.id, errGone, errUncheckpointed, err)
+		return fmt.Errorf("task %d: the local checkpoint does not fit the journal, and the state cannot be rebuilt from it: %w: %w: %w; %s", t.id, errGone, errUncheckpointed, err, t.whyNoRemote())
 	}
 	return nil
-}
-
-// inputsReach checks that the sources still hold what comes behind the positions.
-func (t *task) inputsReach(ctx context.Context, from []connectors.Position) error {
-	starts := slices.Clone(from)
-	for i := range starts {
-		starts[i].Next = connectors.Earliest
-	}
-	starts, err := t.w.cluster.Resolve(ctx, starts)
-	if err != nil {
-		return err
-	}
-	for i, s := range starts {
-		if s.Next > from[i].Next {
-			return fmt.Errorf("%v is needed from offset %d, its log starts at %d", s.TopicPartition, from[i].Next, s.Next)
-		}
-	}
-	return nil
-}
-
-// discard deletes the local state so that the task can be rebuilt from the
-// journal alone.
-func (t *task) discard() error {
-	if t.feed != nil {
-		if err := t.feed.Close(); err != nil {
-			return err
-		}
-		t.feed = nil
-	}
-	err := t.part.Close()
-	t.part = nil
-	for i := range t.parts {
-		p := &t.parts[i]
-		p.next, p.known, p.pending = 0, false, nil
-	}
-	return errors.Join(err, t.w.store.Delete(t.id))
 }
 
 func (t *task) partition(topic string, partition int32) int {

@@ -223,6 +223,7 @@ func TestStopInReplay(t *testing.T) {
 		last := steps[len(steps)-1].step
 
 		store := memstore.New() // the state is gone
+		clear(b.remote)         // everywhere
 		starts, reached := 0, uint64(0)
 		for ; reached < last && starts < 100; starts++ {
 			s := startSim(t, p, &simCluster{simBroker: b}, store, Options{PollRows: 5})
@@ -314,6 +315,7 @@ func TestMetricsOfATask(t *testing.T) {
 			b.produce(connectors.TopicPartition{Topic: "a"}, "bad")
 		}
 		for life := range 2 { // the second one replays everything
+			clear(b.remote)
 			reg := prometheus.NewRegistry()
 			s := startSim(t, p, &simCluster{simBroker: b}, memstore.New(), Options{Metrics: reg})
 			s.settle()

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -34,6 +35,9 @@ type Options struct {
 	DrainTime  time.Duration // how long a task may take to finish and save its last step; 0 = 20 s
 	BatchRows  int           // rows processed at once; 0 = the default; never changes a result
 	PollRows   int           // records taken from the feed at once; 0 = the default
+	// JournalKeep is how long journal records are kept although a remote checkpoint
+	// has made them dispensable; 0 = 24 h, negative = for ever.
+	JournalKeep time.Duration
 
 	// MaxQuarantines is how many records that fail may be quarantined within an hour,
 	// by all tasks; one more fails its task. 0 = 100; negative = none is, so that the
@@ -50,7 +54,11 @@ type Options struct {
 	Watchdog time.Duration
 }
 
-const maxQuarantines = 100
+const (
+	maxQuarantines = 100
+	journalKeep    = 24 * time.Hour
+	maxBulk        = 2 // whole states held in memory at a time, on their way to or from the state topic
+)
 
 // drainTime is less than what the group allows for a rebalance, 30 s or more.
 const drainTime = 20 * time.Second
@@ -82,6 +90,9 @@ type worker struct {
 	partitions  map[string]int32       // of sink and errors topics
 	quota       quota
 
+	stopping atomic.Bool   // for good, unlike a rebalance
+	bulk     chan struct{} // holds a token for each state on its way
+
 	mu    sync.Mutex
 	tasks map[int]*running
 	late  []int // tasks that did not drain in time
@@ -112,6 +123,9 @@ func NewWorker(p *pipeline.Pipeline, topo *Topology, cluster connectors.Cluster,
 	if o.Watchdog == 0 {
 		o.Watchdog = watchdogTime
 	}
+	if o.JournalKeep == 0 {
+		o.JournalKeep = journalKeep
+	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
 	}
@@ -120,7 +134,7 @@ func NewWorker(p *pipeline.Pipeline, topo *Topology, cluster connectors.Cluster,
 		metrics: newMetrics(p, o.Metrics), graph: sha256.Sum256([]byte(p.Hash())),
 		incarnation: fmt.Sprintf("%s-%d", o.InstanceID, o.Now().UnixNano()),
 		clusterID:   topo.Cluster, topology: topo, sourceInfo: topo.Sources, partitions: topo.Sinks,
-		tasks: map[int]*running{}, fatal: make(chan error, 1),
+		tasks: map[int]*running{}, fatal: make(chan error, 1), bulk: make(chan struct{}, maxBulk),
 	}}
 	if o.Attempts != "" {
 		w.w.quota.path = filepath.Join(o.Attempts, "quarantined")
@@ -154,6 +168,7 @@ func (w *worker) run(ctx context.Context) error {
 	case err = <-joined:
 		left = true
 	}
+	w.stopping.Store(true)
 	w.mu.Lock()
 	w.late = nil // of rebalances
 	w.mu.Unlock()
@@ -396,7 +411,7 @@ func Topics(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin)
 		add("errors", s.Errors, 1, map[string]string{"max.message.bytes": "17825792"})
 	}
 	add("internal", JournalTopic(p), 0, map[string]string{"cleanup.policy": "delete", "retention.ms": "-1", "retention.bytes": "-1"})
-	add("internal", StateTopic(p), 0, map[string]string{"cleanup.policy": "compact"})
+	add("internal", StateTopic(p), 0, map[string]string{"cleanup.policy": "compact", "segment.bytes": "67108864", "min.cleanable.dirty.ratio": "0.2"})
 	names := make([]string, len(topics))
 	for i, t := range topics {
 		names[i] = t.Name
