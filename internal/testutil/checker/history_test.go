@@ -39,7 +39,7 @@ func appendRuns(dst []byte, runs []Run) []byte {
 // encodeStep writes a step as docs/format/journal.md says, and sets its hash.
 func encodeStep(s *Step) []byte {
 	version := byte(1)
-	if len(s.Skips) > 0 {
+	if len(s.Skips) > 0 || s.Remote > 0 {
 		version = 2
 	}
 	b := binary.AppendUvarint([]byte{version, 's'}, s.N)
@@ -55,14 +55,24 @@ func encodeStep(s *Step) []byte {
 	} else {
 		b = append(b, 0)
 	}
+	var fields []byte
+	n := byte(0)
 	if len(s.Skips) > 0 {
 		f := binary.AppendUvarint(nil, uint64(len(s.Skips)))
 		for _, k := range s.Skips {
 			f = binary.AppendVarint(binary.AppendUvarint(binary.AppendUvarint(f, uint64(k.Source)), uint64(k.Partition)), k.Offset)
 			f = appendText(appendText(appendText(f, k.Operator), k.Reason), k.Stack)
 		}
-		b = append(b, 1, 1) // one field, of number 1
-		b = append(binary.AppendUvarint(b, uint64(len(f))), f...)
+		fields = append(binary.AppendUvarint([]byte{1}, uint64(len(f))), f...)
+		n++
+	}
+	if s.Remote > 0 {
+		f := binary.AppendUvarint(nil, s.Remote)
+		fields = append(append(fields, 2, byte(len(f))), f...)
+		n++
+	}
+	if n > 0 {
+		b = append(append(b, n), fields...)
 	}
 	s.Hash = sha256.Sum256(b)
 	return append(b, s.Hash[:]...)

@@ -36,6 +36,7 @@ type Step struct {
 	HasDigest bool
 	Digest    uint64
 	Skips     []Skip
+	Remote    uint64 // step of a checkpoint that the state topic was found to hold; 0 = nothing new
 	Hash      [32]byte
 }
 
@@ -149,6 +150,8 @@ func parseMore(s *Step, r *reader) error {
 			for n := f.uvarint(); n > 0 && !f.failed; n-- {
 				s.Skips = append(s.Skips, Skip{int(f.uvarint()), int32(f.uvarint()), f.varint(), f.text(), f.text(), f.text()})
 			}
+		case 2:
+			s.Remote = f.uvarint()
 		default:
 			return fmt.Errorf("unknown field %d", field)
 		}

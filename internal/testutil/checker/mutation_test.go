@@ -403,6 +403,8 @@ func FuzzParse(f *testing.F) {
 	s := *h.find(0, 3).step
 	s.Skips = []Skip{{0, 0, 6, "operator x", "panic", "x.go:1"}}
 	f.Add(encodeStep(&s))
+	s.Remote = 300
+	f.Add(encodeStep(&s))
 	f.Add(encodeAccepted(&Accepted{Policy: "accept_gap", Reason: "gone", Step: 3, Base: 1, Positions: []Run{{0, 1, 9}}, Lost: []Lost{{0, 1, 4, 9}}}))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		r, err := Parse(b)
