@@ -11,6 +11,7 @@ import (
 func moreSamples() (*stepRecord, *acceptedRecord) {
 	step, _ := journalSamples()
 	step.Skips = []skip{{0, 0, 12, "operator a", "panic: odd", "odd.go:12"}, {1, 7, 1 << 40, "", "", ""}}
+	step.Remote = 300
 	return step, &acceptedRecord{Policy: "accept_gap", Reason: "gone", Step: 9, Hash: state.Hash{3}, Base: 4, Clock: 77,
 		Positions: []inputRun{{0, 1, 100}}, Lost: []lostRun{{0, 1, 50, 90}}}
 }

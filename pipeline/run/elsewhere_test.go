@@ -1,0 +1,265 @@
+package run_test
+
+import (
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/pipeline/run"
+)
+
+const often = "100ms, remote: 300ms"
+
+// awaitRemote waits until every task has a checkpoint in the state topic.
+func (l *life) awaitRemote(tasks int, after uint64) {
+	l.c.t.Helper()
+	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+		n := 0
+		for _, s := range l.w.Status() {
+			if s.Remote > after {
+				n++
+			}
+		}
+		if n == tasks {
+			return
+		}
+	}
+	l.c.t.Fatalf("no remote checkpoint: %+v", l.w.Status())
+}
+
+func (l *life) crash() {
+	l.c.t.Helper()
+	_ = l.k.Close()
+	if err := <-l.done; err == nil {
+		l.c.t.Fatal("the worker ended without an error though its connections were cut")
+	}
+	if err := l.store.Close(); err != nil {
+		l.c.t.Fatal(err)
+	}
+}
+
+func (c *cluster) admin() *kadm.Client {
+	c.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(c.addrs...))
+	if err != nil {
+		c.t.Fatal(err)
+	}
+	c.t.Cleanup(cl.Close)
+	return kadm.NewClient(cl)
+}
+
+func (c *cluster) starts(topic string, partitions int) (at []int64) {
+	c.t.Helper()
+	k := c.open(0, "")
+	defer k.Close()
+	for q := range partitions {
+		tp := connectors.TopicPartition{Topic: topic, Partition: int32(q)}
+		ps, err := k.Resolve(c.t.Context(), []connectors.Position{{TopicPartition: tp, Next: connectors.Earliest}})
+		if err != nil {
+			c.t.Fatal(err)
+		}
+		at = append(at, ps[0].Next)
+	}
+	return at
+}
+
+// TestElsewhere crashes workers and starts each on an empty folder, or on one that
+// another worker left long ago, while the journal is trimmed behind the remote
+// checkpoints. In the end the state has the bits of an undisturbed run.
+func TestElsewhere(t *testing.T) {
+	const n, rounds = 12000, 4
+	p := load(t, clicks, "TASKS", "partitions", "PARTITIONS", "2", "LOCAL", often)
+	all := events(n, true)
+	c := newCluster(t, p, nil)
+	var dirs []string
+	reg := prometheus.NewRegistry()
+	last := uint64(0)
+	for round := range rounds {
+		dir := t.TempDir()
+		if round == 2 {
+			dir = dirs[0] // older than what is in the topic
+		}
+		dirs = append(dirs, dir)
+		if round > 0 {
+			reg = prometheus.NewRegistry()
+		}
+		l := c.start(dir, run.Options{PollRows: 50, JournalKeep: time.Nanosecond, Metrics: reg})
+		c.produce(all[n/rounds*round : n/rounds*(round+1)])
+		l.await(2, int64(n/rounds*round+n/rounds/2))
+		l.awaitRemote(2, last)
+		for _, s := range l.w.Status() {
+			last = max(last, s.Remote)
+			if round > 0 && s.Checkpoint == 0 {
+				t.Errorf("round %d: task %d was not restored", round, s.Task)
+			}
+		}
+		if got := total(t, reg, "gradstream_remote_restores_total"); got != min(float64(round), 1)*2 {
+			t.Errorf("round %d: %v restores from the state topic", round, got)
+		}
+		l.crash()
+	}
+	for task, at := range c.starts("clicks.journal", 2) {
+		if at == 0 {
+			t.Errorf("the journal of task %d was never trimmed", task)
+		}
+	}
+	dir := t.TempDir()
+	l := c.start(dir, run.Options{})
+	l.await(2, n)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	eachOnce(t, c.read("clicks.predictions"), n-n/50)
+
+	// Stopped as planned, any other machine has nothing to replay.
+	other := t.TempDir()
+	l = c.start(other, run.Options{})
+	l.await(2, n)
+	for _, s := range l.w.Status() {
+		if s.Replayed != 0 || s.Checkpoint == 0 || s.Checkpoint != s.Step {
+			t.Errorf("after a planned stop: %+v", s)
+		}
+	}
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+
+	calm := newCluster(t, p, nil)
+	for round := range rounds {
+		calm.produce(all[n/rounds*round : n/rounds*(round+1)])
+	}
+	quiet := t.TempDir()
+	l = calm.start(quiet, run.Options{})
+	l.await(2, n)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	want := weights(t, quiet)
+	for name, at := range map[string]string{"after the crashes": dir, "restored": other} {
+		if got := weights(t, at); !maps.Equal(got, want) {
+			t.Errorf("state %s %v, undisturbed %v", name, got, want)
+		}
+	}
+}
+
+// total adds up the counters or gauges of a name.
+func total(t testing.TB, reg *prometheus.Registry, name string) (v float64) {
+	t.Helper()
+	all, err := reg.Gather()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range all {
+		if f.GetName() == name {
+			for _, m := range f.Metric {
+				v += m.GetCounter().GetValue() + m.GetGauge().GetValue()
+			}
+		}
+	}
+	return v
+}
+
+// TestStateTopicGone deletes the state topic. The pipeline says so; with an empty
+// one made it goes on from its folder, or rebuilds from the whole journal, and
+// without either it says what is missing.
+func TestStateTopicGone(t *testing.T) {
+	const n = 3000
+	p := load(t, clicks, "TASKS", "partitions", "PARTITIONS", "1", "LOCAL", often)
+	all := events(2*n, false)
+	c := newCluster(t, p, all[:n])
+	dir := t.TempDir()
+	l := c.start(dir, run.Options{JournalKeep: -1})
+	l.await(1, n)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	adm := c.admin()
+	if r, err := adm.DeleteTopic(t.Context(), "clicks.state"); err != nil || r.Err != nil {
+		t.Fatal(r, err)
+	}
+	k := c.open(1, "")
+	if _, err := run.Prepare(t.Context(), p, k, true); err == nil || !strings.Contains(err.Error(), "clicks.journal") || !strings.Contains(err.Error(), "clicks.state does not") {
+		t.Errorf("prepared with %v", err)
+	}
+	if err := k.Create(t.Context(), []connectors.Topic{{Name: "clicks.state", Partitions: 1, Config: map[string]string{"cleanup.policy": "compact"}}}); err != nil {
+		t.Fatal(err)
+	}
+	_ = k.Close()
+
+	l = c.start(t.TempDir(), run.Options{JournalKeep: -1})
+	l.await(1, n)
+	if s := l.w.Status()[0]; s.Checkpoint != 0 || s.Replayed == 0 {
+		t.Errorf("not rebuilt from the journal: %+v", s)
+	}
+	l.crash()
+	l = c.start(dir, run.Options{JournalKeep: time.Nanosecond})
+	c.produce(all[n:])
+	l.await(1, 2*n)
+	if s := l.w.Status()[0]; s.Checkpoint == 0 {
+		t.Errorf("not restored from the folder: %+v", s)
+	}
+	l.awaitRemote(1, 0)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	eachOnce(t, c.read("clicks.predictions"), 2*n)
+
+	// Emptied once more, with a journal whose start is gone by now.
+	if at := c.starts("clicks.journal", 1); at[0] == 0 {
+		t.Fatal("the journal was not trimmed")
+	}
+	if r, err := adm.DeleteTopic(t.Context(), "clicks.state"); err != nil || r.Err != nil {
+		t.Fatal(r, err)
+	}
+	k = c.open(1, "")
+	if err := k.Create(t.Context(), []connectors.Topic{{Name: "clicks.state", Partitions: 1}}); err != nil {
+		t.Fatal(err)
+	}
+	_ = k.Close()
+	l = c.start(t.TempDir(), run.Options{})
+	if err := <-l.done; err == nil || !strings.Contains(err.Error(), "no checkpoint reaches it") || !strings.Contains(err.Error(), "nor does the state topic help: it holds no checkpoint") {
+		t.Errorf("ended with %v", err)
+	}
+	_ = l.k.Close()
+	_ = l.store.Close()
+	if _, err := os.Stat(filepath.Join(dir, "state")); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestRetentionPassed deletes input that a restore needs, while the pipeline is down.
+func TestRetentionPassed(t *testing.T) {
+	const n = 2000
+	p := load(t, clicks, "TASKS", "partitions", "PARTITIONS", "1", "LOCAL", often)
+	c := newCluster(t, p, events(n, false))
+	reg := prometheus.NewRegistry()
+	l := c.start(t.TempDir(), run.Options{Metrics: reg})
+	l.await(1, n)
+	l.awaitRemote(1, 0)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.produce(events(n, false))
+	var to kadm.Offsets
+	to.AddOffset("clicks", 0, n+500, -1)
+	if _, err := c.admin().DeleteRecords(t.Context(), to); err != nil {
+		t.Fatal(err)
+	}
+	l = c.start(t.TempDir(), run.Options{})
+	err := <-l.done
+	for _, want := range []string{"clicks[0] is needed from offset 2000 on, but its log starts at 2500", "retention has removed 500 offsets", "--policy"} {
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("ended with %v; want it to say %q", err, want)
+		}
+	}
+	_ = l.k.Close()
+	_ = l.store.Close()
+}
