@@ -49,7 +49,10 @@ func endTxn(l *lab) error {
 		return err
 	}
 	// Longer than the transaction's time-out, and one that arrives when the next transaction is under way.
-	late := l.add(faultproxy.Rule{Name: "request 13 s late", Action: faultproxy.DelayRequest, Delay: 13 * time.Second, Match: end(0)})
+	late := l.add(faultproxy.Rule{Name: "request 13 s late", Action: faultproxy.Hold, Match: end(0)})
+	timer := time.AfterFunc(13*time.Second, late.Release)
+	defer timer.Stop()
+	defer late.Release()
 	next := l.add(faultproxy.Rule{Name: "behind the next begin", Action: faultproxy.Hold, Cut: true, Times: 2, Match: end(1),
 		Until: &faultproxy.Match{Keys: []kmsg.Key{kmsg.Produce}, TxnID: l.txnID(1, "out")}})
 	silent := l.add(faultproxy.Rule{Name: "answer lost in silence", Action: faultproxy.DropResponse, Silent: true, Match: end(2)})
