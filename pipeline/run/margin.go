@@ -34,6 +34,9 @@ func (m margin) short(interval, every time.Duration) bool {
 // retention comes near.
 func (t *task) guard(ctx context.Context) {
 	before := map[connectors.TopicPartition]int64{}
+	for _, p := range t.w.partitionsOf(t.id) {
+		before[p.TopicPartition] = -1
+	}
 	for tick := time.NewTicker(marginEvery); ; {
 		if err := t.look(ctx, before); err != nil && ctx.Err() == nil {
 			t.log.Warn("where the sources' logs begin is not known", "err", err)
@@ -47,6 +50,8 @@ func (t *task) guard(ctx context.Context) {
 	}
 }
 
+// look is one look; before holds where the logs of the task's partitions began at
+// the last one.
 func (t *task) look(ctx context.Context, before map[connectors.TopicPartition]int64) error {
 	m, ok, _ := t.remote.confirmed()
 	if !ok {
@@ -57,7 +62,7 @@ func (t *task) look(ctx context.Context, before map[connectors.TopicPartition]in
 	var needed []connectors.Position
 	for _, p := range m.Positions {
 		tp := connectors.TopicPartition{Topic: p.Topic, Partition: p.Partition}
-		if t.partition(p.Topic, p.Partition) >= 0 { // not of a source that is no more
+		if _, own := before[tp]; own { // not of a source that is no more
 			needed = append(needed, connectors.Position{TopicPartition: tp, Next: p.Next})
 		}
 	}
@@ -66,10 +71,7 @@ func (t *task) look(ctx context.Context, before map[connectors.TopicPartition]in
 		return err
 	}
 	for i, s := range starts {
-		g := margin{TopicPartition: s.TopicPartition, needed: needed[i].Next, start: s.Next, before: -1}
-		if b, ok := before[s.TopicPartition]; ok {
-			g.before = b
-		}
+		g := margin{TopicPartition: s.TopicPartition, needed: needed[i].Next, start: s.Next, before: before[s.TopicPartition]}
 		before[s.TopicPartition] = s.Next
 		t.w.metrics.margin(g)
 		if g.short(t.w.p.Checkpoint.Remote, marginEvery) {
