@@ -319,7 +319,7 @@ func (c *Cluster) Close() error {
 	}
 	c.mu.Unlock()
 	for _, l := range logs {
-		l.Close()
+		l.disconnect()
 	}
 	if fetch != nil {
 		fetch.close()

@@ -356,3 +356,48 @@ func TestTrimJournal(t *testing.T) {
 		}
 	})
 }
+
+// The cluster is closed while a log is in use, by two goroutines.
+func TestCloseInUse(t *testing.T) {
+	e := fake(t)
+	for range 10 {
+		c := e.open(t, 1, nil)
+		l := fenced(t, c, 0, "open")
+		done := make(chan error, 2)
+		begun := make(chan struct{}, 2)
+		go func() {
+			for n := 1; ; n++ {
+				if _, err := l.Commit(testContext(t), e.step(n, 10, 0)); err != nil {
+					done <- err
+					return
+				}
+				if n == 3 {
+					begun <- struct{}{}
+				}
+			}
+		}()
+		go func() {
+			for n := 1; ; n++ {
+				if err := l.SaveState(testContext(t), stateOf(stateEntry{"k", noise(100_000, 1)})); err != nil {
+					done <- err
+					return
+				}
+				if n == 3 {
+					begun <- struct{}{}
+				}
+			}
+		}()
+		<-begun
+		<-begun
+		c.Close()
+		for range 2 {
+			if err := <-done; errors.Is(err, connectors.ErrLost) {
+				t.Errorf("%v; a closed connection is not a lost lock", err)
+			}
+		}
+		l.Close()
+		if _, err := l.Fence(testContext(t), []byte("open")); err == nil {
+			t.Error("a closed log is fenced")
+		}
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -47,6 +48,10 @@ type taskLog struct {
 	unsettled bool  // the last transaction of ckpt may still be open
 	gone      error // set once ckpt was taken
 
+	mu      sync.Mutex   // the cluster may be closed while the log is used
+	clients []*txnClient // those that are open
+	shut    bool         // no more are to be opened
+
 	records []kgo.Record // those handed over since the last flush; reused
 	headers []kgo.RecordHeader
 	journal kgo.Record
@@ -57,6 +62,9 @@ type taskLog struct {
 func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
 	ctx, end := l.c.believing(ctx)
 	defer end(&err)
+	if l.isShut() {
+		return 0, errClosed
+	}
 	l.closeClients()
 	l.open, l.dead = append([]byte(nil), open...), nil
 	l.marked, l.unsettled, l.gone = -1, false, nil
@@ -75,10 +83,10 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
 		}
 	}
 	l.c.learnLimits(ctx)
-	if l.out, err = l.c.newTxnClient(l.prefix+"/out", l.c.opt.TransactionTimeout, l.c.opt.Compression); err != nil {
+	if l.out, err = l.client("/out", l.c.opt.TransactionTimeout, l.c.opt.Compression); err != nil {
 		return 0, err
 	}
-	if l.ckpt, err = l.c.newTxnClient(l.prefix+"/ckpt", l.c.opt.CheckpointTimeout, "zstd"); err != nil {
+	if l.ckpt, err = l.client("/ckpt", l.c.opt.CheckpointTimeout, "zstd"); err != nil {
 		return 0, err
 	}
 	for _, t := range []*txnClient{l.out, l.ckpt} {
@@ -287,18 +295,52 @@ func (l *taskLog) Close() error {
 	l.c.mu.Lock()
 	delete(l.c.logs, l)
 	l.c.mu.Unlock()
+	l.disconnect()
 	l.closeClients()
 	l.dead = errClosed
 	return nil
 }
 
-func (l *taskLog) closeClients() {
-	for _, t := range []*txnClient{l.out, l.ckpt} {
-		if t != nil {
-			t.cl.Close()
-		}
+// client opens a producer under one of the task's transactional ids.
+func (l *taskLog) client(id string, timeout time.Duration, compressed string) (*txnClient, error) {
+	t, err := l.c.newTxnClient(l.prefix+id, timeout, compressed)
+	if err != nil {
+		return nil, err
 	}
-	l.out, l.ckpt = nil, nil
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.shut {
+		t.cl.Close()
+		return nil, errClosed
+	}
+	l.clients = append(l.clients, t)
+	return t, nil
+}
+
+func (l *taskLog) isShut() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.shut
+}
+
+// closeClients leaves the log without producers, as before Fence.
+func (l *taskLog) closeClients() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for _, t := range l.clients {
+		t.cl.Close()
+	}
+	l.clients, l.out, l.ckpt = nil, nil, nil
+}
+
+// disconnect makes whatever is being done with the log, by any goroutine, fail.
+func (l *taskLog) disconnect() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.shut = true
+	for _, t := range l.clients {
+		t.cl.Close()
+	}
 }
 
 // retry returns a function to call before each new attempt, with the reason: it
