@@ -145,18 +145,29 @@ func testCrashes(t *testing.T, k *realkafka.Cluster) {
 	}
 	same("after five kills")
 
-	if err := os.RemoveAll(filepath.Join(f.dir, f.name)); err != nil {
-		t.Fatal(err)
+	// What is not on the disk is in the state topic, and what is not there either
+	// follows from the journal.
+	startAnew := func(without string) (c, l, n int) {
+		t.Helper()
+		if err := os.RemoveAll(filepath.Join(f.dir, f.name)); err != nil {
+			t.Fatal(err)
+		}
+		start := time.Now()
+		p := f.run()
+		c, l, n = restored(p)
+		t.Logf("%s deleted: C=%d, L=%d, %d steps replayed in %v", without, c, l, n, time.Since(start).Round(time.Millisecond))
+		if code := p.stop(); code != 0 {
+			t.Fatalf("exit code %d after SIGTERM", code)
+		}
+		return c, l, n
 	}
-	start := time.Now()
-	p = f.run()
-	c, l, n := restored(p)
-	t.Logf("local state deleted: C=%d, L=%d, %d steps replayed in %v", c, l, n, time.Since(start).Round(time.Millisecond))
-	if c != 0 || n != l || n == 0 {
-		t.Errorf("without local state the replay is of %d steps from %d to %d", n, c, l)
+	if c, l, n := startAnew("local state"); c != l || n != 0 {
+		t.Errorf("the last remote checkpoint is of step %d and not %d, %d steps replayed", c, l, n)
 	}
-	if code := p.stop(); code != 0 {
-		t.Fatalf("exit code %d after SIGTERM", code)
+	same("after a restore from the state topic")
+	emptyTopic(t, adm, "killed.state")
+	if c, l, n := startAnew("local state and state topic"); c != 0 || n != l || n == 0 {
+		t.Errorf("without any checkpoint the replay is of %d steps from %d to %d", n, c, l)
 	}
 	same("after a replay from the start")
 
@@ -164,6 +175,31 @@ func testCrashes(t *testing.T, k *realkafka.Cluster) {
 	consume(t, k, "killed.predictions", got.line)
 	got.check(t)
 	t.Logf("%d predictions after five kills and a replay from the start, each id once", got.total)
+}
+
+// emptyTopic deletes all records of a compacted topic.
+func emptyTopic(t *testing.T, adm *kadm.Client, topic string) {
+	t.Helper()
+	for _, policy := range []string{"delete", "compact"} {
+		resp, err := adm.AlterTopicConfigs(t.Context(), []kadm.AlterConfig{{Op: kadm.SetConfig, Name: "cleanup.policy", Value: kadm.StringPtr(policy)}}, topic)
+		if err == nil {
+			_, err = resp.On(topic, func(r *kadm.AlterConfigsResponse) error { return r.Err })
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if policy == "compact" {
+			return
+		}
+		ends, err := adm.ListEndOffsets(t.Context(), topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		deleted, err := adm.DeleteRecords(t.Context(), ends.Offsets())
+		if err != nil || deleted.Error() != nil {
+			t.Fatal(err, deleted.Error())
+		}
+	}
 }
 
 // sameMetrics compares what a running pipeline reports of its evaluate nodes and
