@@ -15,6 +15,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"go.uber.org/goleak"
@@ -173,9 +174,41 @@ func want(steps []int, outputs int) []string {
 	return out
 }
 
-// committed reads a partition with a read_committed client to its end.
+// settle waits until no transaction is open on a partition: brokers answer the end
+// of one before readers see it.
+func (e *env) settle(t testing.TB, topic string, partition int32) {
+	t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(e.addr))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cl.Close()
+	adm, ctx := kadm.NewClient(cl), testContext(t)
+	for deadline := time.Now().Add(15 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		stable, err := adm.ListCommittedOffsets(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		end, err := adm.ListEndOffsets(ctx, topic)
+		if err != nil {
+			t.Fatal(err)
+		}
+		s, _ := stable.Lookup(topic, partition)
+		h, _ := end.Lookup(topic, partition)
+		if s.Err == nil && h.Err == nil && s.Offset == h.Offset {
+			return
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("%s[%d]: stable up to %d (%v), ends at %d (%v)", topic, partition, s.Offset, s.Err, h.Offset, h.Err)
+		}
+	}
+}
+
+// committed reads a partition with a read_committed client to its end, once no
+// transaction is open there.
 func (e *env) committed(t testing.TB, topic string, partition int32) []string {
 	t.Helper()
+	e.settle(t, topic, partition)
 	return e.read(t, topic, partition, true)
 }
 

@@ -38,6 +38,7 @@ func TestReadLog(t *testing.T) {
 			}
 			return got
 		}
+		e.settle(t, tp.Topic, tp.Partition)
 		all := []string{"open", "step 1", "step 2", "step 3"}
 		equal(t, "journal", read(connectors.Earliest), all)
 		equal(t, "journal behind the last record", read(at[3]+1), nil)
