@@ -38,6 +38,8 @@ type core struct {
 	formats Formats
 	rows    int // rows in a batch, at most
 
+	partitions func(topic string) int32 // of a sink's or errors topic, at least 1
+
 	inputs []*input // as p.Sources
 	nodes  []*operators.Node
 	sinks  []*sink // as p.Sinks
@@ -108,7 +110,7 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 		c.inputs = append(c.inputs, in)
 		outlets[s.Name] = &in.next
 	}
-	c.errs = newErrorSink(c, o.SinkPartitions)
+	c.errs = newErrorSink(c)
 	for i, n := range p.Nodes {
 		node, err := n.Build(task)
 		if err != nil {
@@ -141,7 +143,7 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 		if o.Sinks != nil && !o.Sinks(s) {
 			continue
 		}
-		k, err := newSink(c, s, o.SinkPartitions)
+		k, err := newSink(c, s)
 		if err != nil {
 			return nil, fmt.Errorf("sink %s: %w", s.Name, err)
 		}
@@ -159,12 +161,25 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 			})
 		}
 	}
+	c.route(o.SinkPartitions)
 	for i, s := range p.Sources {
 		if rowByRow(p, s) {
 			c.inputs[i].one = batch.New(s.Schema)
 		}
 	}
 	return c, nil
+}
+
+// route says how many partitions the sinks' and errors topics have from the next
+// step on; nil = one each.
+func (c *core) route(partitions func(topic string) int32) {
+	c.partitions = partitions
+	if partitions == nil {
+		c.partitions = func(string) int32 { return 1 }
+	}
+	for _, k := range c.sinks {
+		k.route(c.partitions(k.def.Topic))
+	}
 }
 
 // rowByRow reports whether rows of a source reach one operator on two ways. A

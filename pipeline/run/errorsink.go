@@ -12,10 +12,9 @@ import (
 // their source's errors topic as they came, with Kafka Connect's error headers
 // beside their own.
 type errorSink struct {
-	c          *core
-	partitions func(topic string) int32
-	refs       []rejected
-	byReason   map[string]int64 // rows not yet counted by the metrics
+	c        *core
+	refs     []rejected
+	byReason map[string]int64 // rows not yet counted by the metrics
 }
 
 type rejected struct {
@@ -29,11 +28,8 @@ type rejected struct {
 	skip      *skip // set if it was quarantined
 }
 
-func newErrorSink(c *core, partitions func(topic string) int32) *errorSink {
-	if partitions == nil {
-		partitions = func(string) int32 { return 1 }
-	}
-	return &errorSink{c: c, partitions: partitions, byReason: map[string]int64{}}
+func newErrorSink(c *core) *errorSink {
+	return &errorSink{c: c, byReason: map[string]int64{}}
 }
 
 // add takes a record that did not decode (rank 0, no node) or of which an
@@ -67,7 +63,7 @@ func (e *errorSink) flush(out *outputs) {
 			headers = append(headers, connectors.Header{Key: "gradstream-rejections", Value: strconv.AppendInt(nil, int64(i-first), 10)})
 		}
 		topic := r.in.src.Errors
-		out.add(topic, r.partition%e.partitions(topic), r.record.Time, r.record.Key, r.record.Value, headers)
+		out.add(topic, r.partition%e.c.partitions(topic), r.record.Time, r.record.Key, r.record.Value, headers)
 	}
 	clear(e.refs)
 	e.refs = e.refs[:0]

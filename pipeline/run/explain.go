@@ -184,6 +184,7 @@ type rowOrigin struct {
 func (x *explainer) twin() (err error) {
 	x.named = map[string][]operators.Feature{}
 	o := x.r.coreOptions()
+	o.SinkPartitions = x.r.t.core.partitions // as they were then
 	o.BatchRows, o.Around = 1, x.around
 	if x.core, err = newCore(x.p, x.id.Task, x.r.o.Formats, o); err != nil {
 		return err

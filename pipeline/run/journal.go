@@ -56,6 +56,7 @@ type openRecord struct {
 	Cluster     string
 	Sources     []openSource
 	Positions   []inputRun // where reading starts if no step was committed yet
+	Sinks       []openSink // ascending by topic; none in records of version 1
 }
 
 // openSource pins down a source topic: under its ID and partition count.
@@ -65,11 +66,18 @@ type openSource struct {
 	Partitions  int
 }
 
+// openSink is how many partitions a sink's or an errors topic has: keys fall on
+// partitions by it.
+type openSink struct {
+	Topic      string
+	Partitions int
+}
+
 // append adds the record's bytes to dst and sets its Hash.
 func (r *stepRecord) append(dst []byte) []byte {
 	start := len(dst)
 	version := byte(journalVersion)
-	if r.hasMore() {
+	if hasFields(r.more) {
 		version = journalMore
 	}
 	dst = append(dst, version, kindStep)
@@ -87,13 +95,17 @@ func (r *stepRecord) append(dst []byte) []byte {
 	} else {
 		dst = append(dst, 0)
 	}
-	dst = r.appendMore(dst)
+	dst = appendFields(dst, r.more)
 	r.Hash = sha256.Sum256(dst[start:])
 	return append(dst, r.Hash[:]...)
 }
 
 func (r *openRecord) append(dst []byte) []byte {
-	dst = append(dst, journalVersion, kindOpen)
+	version := byte(journalVersion)
+	if len(r.Sinks) > 0 {
+		version = journalMore
+	}
+	dst = append(dst, version, kindOpen)
 	for _, s := range []string{r.Incarnation, r.Worker, r.Host, r.Build, r.Arch, r.Cluster} {
 		dst = appendText(dst, s)
 	}
@@ -104,7 +116,7 @@ func (r *openRecord) append(dst []byte) []byte {
 		dst = append(dst, s.ID[:]...)
 		dst = binary.AppendUvarint(dst, uint64(s.Partitions))
 	}
-	return appendRuns(dst, r.Positions)
+	return appendFields(appendRuns(dst, r.Positions), r.more)
 }
 
 func appendText(dst []byte, s string) []byte {
@@ -129,7 +141,7 @@ func parseJournal(b []byte) (*stepRecord, *openRecord, error) {
 	d := &journalReader{b: b}
 	version := d.byte()
 	kind := d.byte()
-	if version != journalVersion && (version != journalMore || kind == kindOpen) {
+	if version != journalVersion && version != journalMore {
 		return nil, nil, fmt.Errorf("journal record of version %d; this program reads versions %d and %d", version, journalVersion, journalMore)
 	}
 	switch kind {
@@ -144,8 +156,8 @@ func parseJournal(b []byte) (*stepRecord, *openRecord, error) {
 			r.Digest = d.fixed()
 		}
 		if version == journalMore {
-			if err := r.parseMore(d); err != nil {
-				return nil, nil, err
+			if err := d.fields(r.takeMore); err != nil {
+				return nil, nil, fmt.Errorf("step %d: %w", r.Step, err)
 			}
 		}
 		body := b[:len(b)-len(d.b)]
@@ -170,6 +182,11 @@ func parseJournal(b []byte) (*stepRecord, *openRecord, error) {
 			r.Sources = append(r.Sources, s)
 		}
 		r.Positions = d.runs()
+		if version == journalMore {
+			if err := d.fields(r.takeMore); err != nil {
+				return nil, nil, fmt.Errorf("an open record: %w", err)
+			}
+		}
 		if d.bad || len(d.b) != 0 {
 			return nil, nil, errJournal
 		}

@@ -4,17 +4,20 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
+	"math"
 
 	"github.com/gradstream/gradstream/state"
 )
 
-// A step that has more to say than version 1 can is written as version 2, which
-// has a list of fields before the hash: a number, and bytes that the number gives
-// a meaning. A step that has no more is written as version 1, as ever.
+// A step or an opening that has more to say than version 1 can is written as
+// version 2, which has a list of fields behind the others, before a step's hash: a
+// number, and bytes that the number gives a meaning. A step that has no more is
+// written as version 1, as ever.
 const (
 	journalMore = 2
-	fieldSkips  = 1
-	fieldRemote = 2
+	fieldSkips  = 1 // of a step
+	fieldRemote = 2 // of a step
+	fieldSinks  = 1 // of an opening
 )
 
 const kindAccepted = 'a'
@@ -73,35 +76,73 @@ func (r *stepRecord) takeMore(field uint64, b []byte) error {
 			return errJournal
 		}
 	default:
-		return fmt.Errorf("%w: step %d has a field %d that this program does not know", errJournal, r.Step, field)
+		return unknownField(field)
 	}
+	return d.ended()
+}
+
+func unknownField(field uint64) error {
+	return fmt.Errorf("%w: a field %d that this program does not know", errJournal, field)
+}
+
+// more lists the fields of version 2.
+func (r *openRecord) more(yield func(field uint64, b []byte)) {
+	if len(r.Sinks) == 0 {
+		return
+	}
+	b := binary.AppendUvarint(nil, uint64(len(r.Sinks)))
+	for _, s := range r.Sinks {
+		b = binary.AppendUvarint(appendText(b, s.Topic), uint64(s.Partitions))
+	}
+	yield(fieldSinks, b)
+}
+
+// takeMore reads the field of a version 2 record.
+func (r *openRecord) takeMore(field uint64, b []byte) error {
+	if field != fieldSinks {
+		return unknownField(field)
+	}
+	d := &journalReader{b: b}
+	for range d.count(2) {
+		r.Sinks = append(r.Sinks, openSink{Topic: d.text(), Partitions: int(min(d.uint(), math.MaxInt32))})
+	}
+	if len(r.Sinks) == 0 {
+		return errJournal
+	}
+	return d.ended()
+}
+
+// ended returns an error unless all was read and made sense.
+func (d *journalReader) ended() error {
 	if d.bad || len(d.b) != 0 {
 		return errJournal
 	}
 	return nil
 }
 
-func (r *stepRecord) appendMore(dst []byte) []byte {
+// appendFields adds a list of fields to dst, or nothing if there are none.
+func appendFields(dst []byte, each func(yield func(field uint64, b []byte))) []byte {
 	n := uint64(0)
-	r.more(func(uint64, []byte) { n++ })
+	each(func(uint64, []byte) { n++ })
 	if n == 0 {
 		return dst
 	}
 	dst = binary.AppendUvarint(dst, n)
-	r.more(func(field uint64, b []byte) {
+	each(func(field uint64, b []byte) {
 		dst = binary.AppendUvarint(dst, field)
 		dst = append(binary.AppendUvarint(dst, uint64(len(b))), b...)
 	})
 	return dst
 }
 
-// hasMore reports whether the record needs version 2.
-func (r *stepRecord) hasMore() (more bool) {
-	r.more(func(uint64, []byte) { more = true })
+// hasFields reports whether a record needs version 2.
+func hasFields(each func(yield func(field uint64, b []byte))) (more bool) {
+	each(func(uint64, []byte) { more = true })
 	return more
 }
 
-func (r *stepRecord) parseMore(d *journalReader) error {
+// fields reads a list of fields.
+func (d *journalReader) fields(take func(field uint64, b []byte) error) error {
 	last := uint64(0)
 	for range d.count(2) {
 		field := d.uint()
@@ -110,9 +151,9 @@ func (r *stepRecord) parseMore(d *journalReader) error {
 			return errJournal
 		}
 		if field <= last {
-			return fmt.Errorf("%w: step %d: field %d behind field %d", errJournal, r.Step, field, last)
+			return fmt.Errorf("%w: field %d behind field %d", errJournal, field, last)
 		}
-		if err := r.takeMore(field, b); err != nil {
+		if err := take(field, b); err != nil {
 			return err
 		}
 		last = field

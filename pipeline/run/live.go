@@ -256,7 +256,7 @@ func sameStep(journal []byte, step uint64, hash state.Hash) bool {
 // stage copies what changed since the last checkpoint. What it returns makes it
 // durable and is called once the step is committed.
 func (t *task) stage() (func(context.Context) error, error) {
-	m := state.Manifest{Step: t.step, Hash: t.hash, Journal: t.journal.Load(), Meta: t.w.meta()}
+	m := state.Manifest{Step: t.step, Hash: t.hash, Journal: t.journal.Load(), Meta: t.meta()}
 	for _, p := range t.parts {
 		m.Positions = append(m.Positions, state.Position{Topic: p.Topic, Partition: p.Partition, Next: p.next})
 	}

@@ -237,6 +237,7 @@ func (r *rebuild) load(s state.Inspector) error {
 			return err
 		}
 	}
+	t.core.route(t.w.countsThen(sinksOfMeta(at.Meta)))
 	t.step, t.hash, t.restored, r.begun = at.Step, at.Hash, at.Step, at.Step
 	r.from, r.rep.from, r.rep.verified = at.Journal, at.Journal, false
 	r.startRow = t.core.engine.V.Rows
@@ -386,7 +387,7 @@ func (r *rebuild) result() *Rebuilt {
 		Task: t.id, From: r.begun, Step: t.step, Last: r.last, Hash: t.hash, Clock: t.core.engine.V.Clock,
 		Rows: t.core.engine.V.Rows - r.startRow, Outputs: r.outputs, Digests: r.digests,
 		Digest: t.core.digest(), Journaled: r.digest, states: t.core.states(),
-		manifest: state.Manifest{Step: t.step, Hash: t.hash, Meta: t.w.meta()},
+		manifest: state.Manifest{Step: t.step, Hash: t.hash, Meta: t.meta()},
 	}
 	for _, p := range t.parts {
 		out.manifest.Positions = append(out.manifest.Positions, state.Position{Topic: p.Topic, Partition: p.Partition, Next: p.next})

@@ -78,14 +78,16 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 	return nil
 }
 
-// open notes whether the steps that follow an open record read the topics of
-// today, and where a partition begins: the first record that speaks of it says
-// so, unless a checkpoint does. A record that no step follows says nothing about
+// open notes how many partitions the outputs' topics had for the steps that follow
+// an open record, whether those steps read the topics of today, and where a
+// partition begins: the first record that speaks of it says so, unless a
+// checkpoint does. A record that no step follows says nothing about
 // topics: it may be of a worker that was refused at once, for its file named
 // another topic.
 func (r *replay) open(o *openRecord) {
 	t := r.t
 	r.graph, r.foreign = o.Graph, nil
+	t.core.route(t.w.countsThen(o.Sinks))
 	for _, s := range o.Sources {
 		if i := t.w.p.Source(s.Name); i >= 0 && r.foreign == nil {
 			r.foreign = sameSource(s, t.w.sourceInfo[i])

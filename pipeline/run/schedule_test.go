@@ -141,12 +141,14 @@ func TestSchedules(t *testing.T) {
 		})
 	}
 	t.Logf("%+v", total)
-	if seeds >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0) {
+	if seeds >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0 || total.grown == 0) {
 		t.Errorf("too little happened to prove anything: %+v", total)
 	}
 }
 
-type simCounts struct{ lives, crashes, stateLost, replayed, steps, outputs, rejected, fetched, saved, trims int }
+type simCounts struct {
+	lives, crashes, stateLost, replayed, steps, outputs, rejected, fetched, saved, trims, grown int
+}
 
 func (c *simCounts) add(o simCounts) {
 	c.lives += o.lives
@@ -159,6 +161,7 @@ func (c *simCounts) add(o simCounts) {
 	c.fetched += o.fetched
 	c.saved += o.saved
 	c.trims += o.trims
+	c.grown += o.grown
 }
 
 type schedule struct {
@@ -186,10 +189,25 @@ func (s *schedule) run() {
 			}
 		}
 		s.older = append(s.older, s.memory.Clone())
+		if i < lives-1 && s.b.odds(4) {
+			s.grow()
+		}
 	}
 	if !s.t.Failed() {
 		s.check()
 	}
+}
+
+// grow adds partitions to a topic of outputs, perhaps while steps that were
+// published to fewer are still to be replayed.
+func (s *schedule) grow() {
+	s.b.mu.Lock()
+	defer s.b.mu.Unlock()
+	name := []string{"scores", "all", "marks", "shop.errors"}[s.b.rng.IntN(4)]
+	info := s.b.topics[name]
+	info.Partitions += 1 + s.b.rng.IntN(3)
+	s.b.topics[name] = info
+	s.count.grown++
 }
 
 // fill produces n events, spread over the partitions of both sources.
@@ -351,7 +369,7 @@ func (s *schedule) check() {
 // fold feeds a core with the journal of a task and compares.
 func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.TopicPartition]int64) {
 	t := s.t
-	c, err := newCore(s.p, task, testFormats, coreOptions{SinkPartitions: func(topic string) int32 { return int32(s.b.topics[topic].Partitions) }})
+	c, err := newCore(s.p, task, testFormats, coreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -361,11 +379,16 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 	clock := int64(0)
 	published := s.b.outputs[task]
 	for _, e := range s.b.journal[task] {
-		step, _, err := parseJournal(e.Value)
+		step, open, err := parseJournal(e.Value)
 		if err != nil {
 			t.Fatal(err)
 		}
 		if step == nil {
+			counts := map[string]int32{}
+			for _, k := range open.Sinks {
+				counts[k.Topic] = int32(k.Partitions)
+			}
+			c.route(func(topic string) int32 { return counts[topic] })
 			continue
 		}
 		if step.Step != last+1 || step.Prev != head {

@@ -44,23 +44,27 @@ type outputRef struct {
 	hasKey    bool
 }
 
-func newSink(c *core, def *pipeline.Sink, partitions func(topic string) int32) (*sink, error) {
-	k := &sink{def: def, partitions: 1, hash: c.formats.PartitionForKey, sources: c.p.Sources}
-	if partitions != nil {
-		k.partitions = partitions(def.Topic)
-	}
+// newSink makes a sink that routes nothing yet.
+func newSink(c *core, def *pipeline.Sink) (*sink, error) {
+	k := &sink{def: def, hash: c.formats.PartitionForKey, sources: c.p.Sources}
 	for _, in := range def.Inputs {
 		enc, err := c.formats.NewEncoder(def.Format, in.Output)
 		if err != nil {
 			return nil, err
 		}
-		p := &sinkPort{in: in, enc: enc, view: batch.Batch{Schema: in.Output}}
-		if !enc.PerRow() {
-			p.rows = make([]*batch.Batch, k.partitions)
-		}
-		k.ports = append(k.ports, p)
+		k.ports = append(k.ports, &sinkPort{in: in, enc: enc, view: batch.Batch{Schema: in.Output}})
 	}
 	return k, nil
+}
+
+// route sets the number of the topic's partitions, between steps.
+func (k *sink) route(partitions int32) {
+	k.partitions = partitions
+	for _, p := range k.ports {
+		if !p.enc.PerRow() {
+			p.rows = make([]*batch.Batch, partitions)
+		}
+	}
 }
 
 // take encodes the rows of a batch.

@@ -268,6 +268,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 				t.id, at.Step, errGone, err)
 		}
 	}
+	t.core.route(t.w.countsThen(sinksOfMeta(at.Meta)))
 	rep := &replay{t: t, from: from, verified: !held}
 	if graph, err := hex.DecodeString(at.Meta["graph"]); err == nil {
 		copy(rep.graph[:], graph)
@@ -293,6 +294,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	if t.journal.Load() == 0 {
 		t.journal.Store(open)
 	}
+	t.core.route(t.w.partitionCount)
 	t.committed.Store(t.step)
 	t.needSave = t.replayed > 0
 	t.log.Info("task restored", "checkpoint", at.Step, "last_step", t.step, "replayed", t.replayed)
@@ -471,7 +473,7 @@ func (t *task) consume(i int, limit int64, most bounds) (recs []connectors.Recor
 func (w *worker) openRecord() openRecord {
 	r := openRecord{
 		Incarnation: w.incarnation, Worker: w.opts.InstanceID, Host: w.opts.Host, Build: w.opts.Version,
-		Arch: runtime.GOARCH, Graph: w.graph, Cluster: w.clusterID,
+		Arch: runtime.GOARCH, Graph: w.graph, Cluster: w.clusterID, Sinks: w.openSinks(),
 	}
 	for i, s := range w.p.Sources {
 		r.Sources = append(r.Sources, openSource{Name: s.Name, Topic: s.Topic, ID: w.sourceInfo[i].ID, Partitions: w.sourceInfo[i].Partitions})

@@ -329,9 +329,7 @@ func (w *worker) partitionsOf(task int) []taskPartition {
 	return parts
 }
 
-func (w *worker) partitionCount(topic string) int32 { return max(w.partitions[topic], 1) }
-
-// meta identifies what a checkpoint belongs to.
+// meta identifies what a checkpoint belongs to; see [task.meta].
 func (w *worker) meta() map[string]string {
 	m := map[string]string{"cluster": w.clusterID, "graph": hex.EncodeToString(w.graph[:])}
 	for i, s := range w.p.Sources {

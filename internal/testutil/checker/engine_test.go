@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
@@ -59,6 +60,16 @@ sinks:
     partitions: 3
     columns: {id: id, p: ctr.probability}
 `
+
+var formats = run.Formats{
+	NewDecoder: func(format string, s *batch.Schema) (connectors.Decoder, error) {
+		return codec.NewDecoder(format, s, codec.Options{})
+	},
+	NewEncoder: func(format string, s *batch.Schema) (connectors.Encoder, error) {
+		return codec.NewEncoder(format, s, codec.Options{})
+	},
+	PartitionForKey: kafka.PartitionForKey,
+}
 
 // engine runs real workers.
 type engine struct {
@@ -146,15 +157,7 @@ func (e *engine) start() *life {
 		e.t.Fatal(err)
 	}
 	l := &life{e: e, k: e.open(topo.Tasks), store: store, done: make(chan error, 1)}
-	l.w = run.NewWorker(e.p, topo, l.k, store, run.Options{InstanceID: "w1", PollRows: 50, Formats: run.Formats{
-		NewDecoder: func(format string, s *batch.Schema) (connectors.Decoder, error) {
-			return codec.NewDecoder(format, s, codec.Options{})
-		},
-		NewEncoder: func(format string, s *batch.Schema) (connectors.Encoder, error) {
-			return codec.NewEncoder(format, s, codec.Options{})
-		},
-		PartitionForKey: kafka.PartitionForKey,
-	}})
+	l.w = run.NewWorker(e.p, topo, l.k, store, run.Options{InstanceID: "w1", PollRows: 50, Formats: formats})
 	ctx, cancel := context.WithCancel(e.ctx)
 	l.cancel = cancel
 	go func() { l.done <- l.w.Run(ctx) }()
@@ -298,6 +301,9 @@ func crashes(t *testing.T, e *engine) {
 			t.Fatal(err)
 		}
 		e.copies = append(e.copies, old)
+		if k == 1 { // what is replayed then was published to three partitions
+			e.addPartitions("clicks.predictions", 5)
+		}
 	}
 	l := e.start()
 	l.await(e.sent)
@@ -323,6 +329,48 @@ func crashes(t *testing.T, e *engine) {
 		}
 	}
 	sameBytes(t, e)
+	e.rebuild()
+}
+
+// addPartitions has a topic grow.
+func (e *engine) addPartitions(topic string, to int) {
+	e.t.Helper()
+	cl, err := kgo.NewClient(kgo.SeedBrokers(e.addrs...))
+	if err != nil {
+		e.t.Fatal(err)
+	}
+	defer cl.Close()
+	admin := kadm.NewClient(cl)
+	if rs, err := admin.UpdatePartitions(e.ctx, to, topic); err != nil || rs.Error() != nil {
+		e.t.Fatal(err, rs.Error())
+	}
+	for e.ctx.Err() == nil { // until all brokers know
+		if d, err := admin.ListTopics(e.ctx, topic); err == nil && len(d[topic].Partitions) == to && d[topic].Partitions.Numbers()[to-1] == int32(to-1) && d.Error() == nil {
+			return
+		}
+		time.Sleep(5 * time.Millisecond)
+	}
+	e.t.Fatalf("topic %s does not come to %d partitions", topic, to)
+}
+
+// rebuild replays every task from nothing: each step comes out as the journal has it.
+func (e *engine) rebuild() {
+	e.t.Helper()
+	k := e.open(0)
+	defer k.Close()
+	n := e.p.Tasks
+	if n == 0 {
+		n = 4
+	}
+	for task := range n {
+		r, err := run.Rebuild(e.ctx, e.p, k, run.RebuildOptions{Formats: formats, Task: task})
+		if err != nil {
+			e.t.Fatal(err)
+		}
+		if r.Step == 0 || r.Step != r.Last {
+			e.t.Errorf("task %d was rebuilt to step %d of %d", task, r.Step, r.Last)
+		}
+	}
 }
 
 // sameBytes encodes every journal record anew: the format's page, this package and the engine agree to the byte.

@@ -104,7 +104,16 @@ func encodeOpen(o *Open) []byte {
 		b = append(b, s.ID[:]...)
 		b = binary.AppendUvarint(b, uint64(s.Partitions))
 	}
-	return appendRuns(b, o.Positions)
+	b = appendRuns(b, o.Positions)
+	if len(o.Sinks) == 0 {
+		return b
+	}
+	b[0] = 2
+	f := binary.AppendUvarint(nil, uint64(len(o.Sinks)))
+	for _, s := range o.Sinks {
+		f = binary.AppendUvarint(appendText(f, s.Topic), uint64(s.Partitions))
+	}
+	return append(binary.AppendUvarint(append(b, 1, 1), uint64(len(f))), f...)
 }
 
 // act is one transaction of a made-up engine: a task's opening, or a step of it.

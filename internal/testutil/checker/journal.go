@@ -73,6 +73,13 @@ type Open struct {
 	Graph     [32]byte
 	Sources   []OpenSource
 	Positions []Run
+	Sinks     []OpenSink // none in version 1
+}
+
+// OpenSink says how many partitions a topic of outputs had.
+type OpenSink struct {
+	Topic      string
+	Partitions int
 }
 
 // OpenSource says what a source was when a task was opened.
@@ -95,8 +102,8 @@ func Parse(b []byte) (Record, error) {
 		return Record{}, fmt.Errorf("version %d, not 1 or 2", b[0])
 	case b[1] == 's':
 		return parseStep(b, &r)
-	case b[1] == 'o' && b[0] == 1:
-		return parseOpen(&r)
+	case b[1] == 'o':
+		return parseOpen(b[0], &r)
 	case b[1] == 'a' && b[0] == 2:
 		return parseAccepted(b, &r)
 	}
@@ -121,7 +128,7 @@ func parseStep(b []byte, r *reader) (Record, error) {
 		return Record{}, fmt.Errorf("has digest is %d", has[0])
 	}
 	if b[0] == 2 {
-		if err := parseMore(s, r); err != nil {
+		if err := parseMore(r, s.field); err != nil {
 			return Record{}, err
 		}
 	}
@@ -137,7 +144,7 @@ func parseStep(b []byte, r *reader) (Record, error) {
 }
 
 // parseMore reads the fields of version 2.
-func parseMore(s *Step, r *reader) error {
+func parseMore(r *reader, take func(field uint64, f *reader) bool) error {
 	last := uint64(0)
 	for n := r.uvarint(); n > 0 && !r.failed; n-- {
 		field := r.uvarint()
@@ -145,14 +152,7 @@ func parseMore(s *Step, r *reader) error {
 		if field <= last && !r.failed {
 			return fmt.Errorf("field %d behind field %d", field, last)
 		}
-		switch last = field; field {
-		case 1:
-			for n := f.uvarint(); n > 0 && !f.failed; n-- {
-				s.Skips = append(s.Skips, Skip{int(f.uvarint()), int32(f.uvarint()), f.varint(), f.text(), f.text(), f.text()})
-			}
-		case 2:
-			s.Remote = f.uvarint()
-		default:
+		if last = field; !take(field, &f) {
 			return fmt.Errorf("unknown field %d", field)
 		}
 		if err := f.end(); err != nil {
@@ -163,6 +163,30 @@ func parseMore(s *Step, r *reader) error {
 		return errors.New("version 2 without a field")
 	}
 	return nil
+}
+
+func (s *Step) field(field uint64, f *reader) bool {
+	switch field {
+	case 1:
+		for n := f.uvarint(); n > 0 && !f.failed; n-- {
+			s.Skips = append(s.Skips, Skip{int(f.uvarint()), int32(f.uvarint()), f.varint(), f.text(), f.text(), f.text()})
+		}
+	case 2:
+		s.Remote = f.uvarint()
+	default:
+		return false
+	}
+	return true
+}
+
+func (o *Open) field(field uint64, f *reader) bool {
+	if field != 1 {
+		return false
+	}
+	for n := f.uvarint(); n > 0 && !f.failed; n-- {
+		o.Sinks = append(o.Sinks, OpenSink{f.text(), int(f.uvarint())})
+	}
+	return true
 }
 
 func parseAccepted(b []byte, r *reader) (Record, error) {
@@ -184,7 +208,7 @@ func parseAccepted(b []byte, r *reader) (Record, error) {
 	return Record{Accepted: a}, nil
 }
 
-func parseOpen(r *reader) (Record, error) {
+func parseOpen(version byte, r *reader) (Record, error) {
 	o := &Open{Incarnation: r.text(), Worker: r.text(), Host: r.text(), Build: r.text(), Arch: r.text(), Cluster: r.text()}
 	r.into(o.Graph[:])
 	for n := r.uvarint(); n > 0 && !r.failed; n-- {
@@ -194,6 +218,11 @@ func parseOpen(r *reader) (Record, error) {
 		o.Sources = append(o.Sources, s)
 	}
 	o.Positions = r.runs()
+	if version == 2 {
+		if err := parseMore(r, o.field); err != nil {
+			return Record{}, err
+		}
+	}
 	return Record{Open: o}, r.end()
 }
 

@@ -142,8 +142,8 @@ func TestMutations(t *testing.T) {
 			h.find(1, 3).bytes = func(b []byte) []byte { b[40]++; return b }
 		}, []Rule{I1, I2, K1, K4}, "the hash is not that of the bytes"},
 		{"unknown version", func(h *history) {
-			h.acts[0].bytes = func(b []byte) []byte { b[0] = 2; return b }
-		}, []Rule{I1}, "version 2"},
+			h.acts[0].bytes = func(b []byte) []byte { b[0] = 3; return b }
+		}, []Rule{I1}, "version 3"},
 		{"never opened", func(h *history) {
 			h.acts = slices.DeleteFunc(h.acts, func(a *act) bool { return a.task == 1 && a.open != nil })
 		}, []Rule{I1}, "never opened"},
@@ -399,6 +399,9 @@ func TestWatcher(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	h := healthy([16]byte{1})
 	f.Add(encodeOpen(h.acts[0].open))
+	o := *h.acts[0].open
+	o.Sinks = []OpenSink{{"out", 3}}
+	f.Add(encodeOpen(&o))
 	f.Add(encodeStep(h.find(0, 2).step))
 	s := *h.find(0, 3).step
 	s.Skips = []Skip{{0, 0, 6, "operator x", "panic", "x.go:1"}}

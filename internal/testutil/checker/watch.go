@@ -33,6 +33,7 @@ func Watch(brokers, topics []string, opts ...kgo.Opt) (*Watcher, error) {
 	cl, err := kgo.NewClient(append([]kgo.Opt{
 		kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topics...), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()), kgo.FetchMaxWait(100 * time.Millisecond), kgo.ClientID("gradstream-watcher"),
+		kgo.MetadataMinAge(100 * time.Millisecond), kgo.MetadataMaxAge(time.Second), // topics may grow
 	}, opts...)...)
 	if err != nil {
 		return nil, err
