@@ -37,6 +37,14 @@ type Decoder interface {
 	Decode(value []byte, into *batch.Batch) (rows int, err error)
 }
 
+// Timed is a [Decoder] of records that hold the event time of their rows. The
+// timestamps of such records say nothing about it.
+type Timed interface {
+	// EventTime returns the event time of the rows of the record decoded last,
+	// milliseconds since 1970.
+	EventTime() int64
+}
+
 // Encoder turns rows into the value of a record. It is used by one goroutine.
 type Encoder interface {
 	// Encode appends the value for rows [lo, hi) of b to dst.

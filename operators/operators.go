@@ -35,6 +35,14 @@ type Emitter interface {
 	Reject(row int, why error)
 }
 
+// Repartitioner is a configuration of an operator behind which the rows lie in
+// other partitions: the engine cuts the graph there and carries them across.
+type Repartitioner interface {
+	// Repartition returns the column whose text picks the partition, and how many
+	// partitions there are.
+	Repartition() (key string, partitions int)
+}
+
 // Role says what a node is for: how tools present it and what they ask of it.
 type Role uint8
 

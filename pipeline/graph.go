@@ -35,6 +35,9 @@ func writeGraphText(w io.Writer, p *Pipeline) {
 	if p.Tasks > 0 {
 		tasks = plural(p.Tasks, "task")
 	}
+	if n := len(p.Stages()); n > 1 {
+		tasks += fmt.Sprintf(" in each of %d stages", n)
+	}
 	fmt.Fprintf(w, "pipeline %s: %s, %s, %s; %s\n", p.Name, plural(len(p.Sources), "source"),
 		plural(len(p.Nodes), "operator"), plural(len(p.Sinks), "sink"), tasks)
 	for _, s := range p.Sources {
@@ -46,7 +49,11 @@ func writeGraphText(w io.Writer, p *Pipeline) {
 		writeLines(w, "  ", columnLines(s.Schema))
 	}
 	for _, n := range p.Nodes {
-		fmt.Fprintf(w, "\noperator %s: %s of %s\n", n.Name, n.Def.Name, strings.Join(n.From, ", "))
+		facts := fmt.Sprintf("%s of %s", n.Def.Name, strings.Join(n.From, ", "))
+		if crossing := p.crossing(n); crossing != "" {
+			facts += ", " + crossing
+		}
+		fmt.Fprintf(w, "\noperator %s: %s\n", n.Name, facts)
 		writeLines(w, "  ", n.columnLines())
 	}
 	for _, s := range p.Sinks {

@@ -84,6 +84,7 @@ func Parse(file string, data []byte, o Options) (*Pipeline, spec.Errors) {
 	l.sinks()
 	l.topics()
 	l.partitions()
+	l.stages()
 	// What a value without its variables is worth is of no interest.
 	l.errs = slices.DeleteFunc(l.errs, func(e spec.Error) bool {
 		return slices.ContainsFunc(unset, func(u spec.Error) bool { return u.Pos == e.Pos })
@@ -124,7 +125,7 @@ type end struct {
 	// doubt names operators of which something is wrong: columns of theirs may
 	// be missing from schema.
 	doubt   []string
-	sources []string // what it reads in the end, ascending
+	sources []string // sources and repartitions that it reads in the end, ascending
 	models  []string // version columns of the learners on the way
 }
 

@@ -15,6 +15,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/pipeline/batch"
@@ -128,7 +129,7 @@ func TestDefaults(t *testing.T) {
 			Format: "json", Schema: batch.NewSchema(batch.Field{Name: "x", Type: batch.Float64}), Errors: "p.errors", Partitions: 4,
 		}},
 	}
-	if diff := cmp.Diff(want, p); diff != "" {
+	if diff := cmp.Diff(want, p, cmpopts.IgnoreUnexported(Pipeline{})); diff != "" {
 		t.Error(diff)
 	}
 	if !p.Kafka.Embedded() {

@@ -193,6 +193,9 @@ func (l *loader) build(op *operator) *Node {
 		known = known && in.schema != nil
 		sure = sure && len(in.doubt) == 0 && !hasUntyped(in.schema)
 	}
+	if op.repartition() != nil {
+		op.sources = []string{op.name} // its rows lie where its topic has them
+	}
 	op.sources = uniqueSorted(op.sources)
 	if !known {
 		return node

@@ -23,6 +23,8 @@ type Pipeline struct {
 	Sources []*Source // ascending by name
 	Nodes   []*Node   // every node behind those it reads from; else ascending by name
 	Sinks   []*Sink   // ascending by name
+
+	stages []*Pipeline // nil = only itself
 }
 
 // Kafka says how to reach the brokers.
@@ -61,6 +63,9 @@ type Source struct {
 	Schema     *batch.Schema
 	Errors     string // topic for records that cannot be used
 	Partitions int    // when the topic is created
+	// Internal says that the topic is the pipeline's own: it is the far side of a
+	// repartition, whose name it has.
+	Internal bool
 }
 
 // Node is an operator in the graph.
@@ -84,6 +89,7 @@ type Sink struct {
 	Key        string // column whose text is the record key; "" = none
 	Headers    string // minimal or full
 	Partitions int    // when the topic is created
+	Internal   bool   // the near side of a repartition, whose name it has
 	// Inputs holds for each of From what is published of it.
 	Inputs []SinkInput
 }
@@ -105,6 +111,18 @@ func (p *Pipeline) Source(name string) int {
 		}
 	}
 	return -1
+}
+
+// Stages returns the parts of the pipeline that tasks of their own run: the
+// pipeline itself, unless it has repartitions. Then each is a pipeline in which the
+// repartitions are sinks where rows go in, and sources where they come out; a stage
+// comes behind those that it gets rows from. The first holds the sources that no
+// repartition is joined with.
+func (p *Pipeline) Stages() []*Pipeline {
+	if p.stages == nil {
+		return []*Pipeline{p}
+	}
+	return p.stages
 }
 
 // Build makes the node for running in a task, numbered from 0. Every task has

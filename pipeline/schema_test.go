@@ -72,7 +72,7 @@ func instance(n *spec.Node) any {
 // beyond are the files, or, with a _ at the end, the kinds of files, whose errors
 // the shape of a file does not show.
 var beyond = []string{
-	"column_", "key_", "time_", "partitions", "partitions_deep", "topic_", "sink_columns_everywhere", "sink_csv_mixed", "sink_only_sparse", "sink_sparse",
+	"column_", "key_", "time_", "partitions", "partitions_deep", "repartition_", "topic_", "sink_columns_everywhere", "sink_csv_mixed", "sink_only_sparse", "sink_sparse",
 	"graph_cycle", "graph_cycle_self", "graph_from_sink", "graph_two_cycles", "graph_unknown_from", "var_unset", "var_type",
 	"name_pipeline_dots", "name_twice", "operator_check", "brokers", "brokers_none", "tasks_many", "schema_nested",
 	"yaml_duplicate_key", "yaml_duplicate_node",

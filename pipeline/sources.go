@@ -147,6 +147,11 @@ func (l *loader) topics() {
 	for _, suffix := range []string{"journal", "state", "delta", "model"} {
 		own[l.p.Name+"."+suffix] = suffix
 	}
+	for _, op := range l.ops {
+		if op.repartition() != nil {
+			own[repartitionTopic(l.p, op.name)] = fmt.Sprintf("repartition %q", op.name)
+		}
+	}
 	readBy, errorsOf := map[string]string{}, map[string]string{}
 	check := func(topic string, at spec.Pos) {
 		if topic == "." || topic == ".." {
@@ -214,31 +219,39 @@ func (l *loader) partitions() {
 	given := func(s *source) bool {
 		return (s.c.partitionsGiven || l.p.Kafka.Embedded()) && !l.wrong(s.node, "partitions")
 	}
-	bySource := map[string]*source{}
 	most, all := 0, len(l.srcs) > 0
 	for _, s := range l.srcs {
-		bySource[s.name] = s
 		most, all = max(most, s.c.partitions), all && given(s)
 	}
 	if all && l.p.Tasks > most {
 		l.errorf(l.file.at.tasks, fmt.Sprintf("expected at most %d, or partitions", most), "%d tasks are more than the %d partitions there are", l.p.Tasks, most)
 	}
+	counts := map[string]int{} // of sources and repartitions, as far as they are known
+	for _, s := range l.srcs {
+		if given(s) {
+			counts[s.name] = s.c.partitions
+		}
+	}
+	for _, op := range l.ops {
+		if r := op.repartition(); r != nil && len(op.bad) == 0 {
+			_, counts[op.name] = r.Repartition()
+		}
+	}
 	for _, op := range l.ops {
 		if len(op.inputs) < 2 {
 			continue
 		}
-		var first *source
+		first := ""
 		for _, name := range op.end.sources {
-			s := bySource[name]
-			if s == nil || !given(s) {
+			if counts[name] == 0 {
 				continue
 			}
-			if first == nil {
-				first = s
-			} else if s.c.partitions != first.c.partitions {
+			if first == "" {
+				first = name
+			} else if counts[name] != counts[first] {
 				at := op.c.fromAt
 				l.errorf(at, "expected equal counts, so that rows that belong together meet in one task",
-					"%q joins source %q of %d partitions and source %q of %d", op.name, first.name, first.c.partitions, s.name, s.c.partitions)
+					"%q joins %s %q of %d partitions and %s %q of %d", op.name, l.readKind(first), first, counts[first], l.readKind(name), name, counts[name])
 				break
 			}
 		}

@@ -101,6 +101,18 @@ func (c *joinConfig) Fields(f *spec.Fields) {
 	f.Column(&c.on, "on", "", "Column that both inputs have.").Required()
 }
 
+type repartitionConfig struct {
+	key        spec.Column
+	partitions int
+}
+
+func (c *repartitionConfig) Fields(f *spec.Fields) {
+	f.Column(&c.key, "key", "", "Column that picks the partition.").Required()
+	f.Int(&c.partitions, "partitions", 4, "Partitions behind the cut.").Within(1, 100_000)
+}
+
+func (c *repartitionConfig) Repartition() (string, int) { return c.key.Name, c.partitions }
+
 var testFamily = func() *operators.Family {
 	f := new(operators.Family)
 	f.Add(operators.Define(operators.Spec[vectorizeConfig]{
@@ -185,6 +197,13 @@ var testFamily = func() *operators.Family {
 				}
 			}
 			env.Output(fields...)
+			return nothing{}
+		},
+	}))
+	f.Add(operators.Define(operators.Spec[repartitionConfig]{
+		Name: "repartition", Summary: "Cuts the graph.", Columns: "Those of the input.",
+		Build: func(c *repartitionConfig, env *operators.Env) operators.Operator {
+			env.In(c.key, batch.Bool, batch.Int64, batch.Float64, batch.String, batch.Timestamp)
 			return nothing{}
 		},
 	}))

@@ -59,6 +59,8 @@ func NewDecoder(format string, s *batch.Schema, o Options) (connectors.Decoder, 
 		return NewCSV(s, nil, o)
 	case "arrow":
 		return newArrowDecoder(s, o), nil
+	case RowFormat:
+		return newRowDecoder(s)
 	}
 	return nil, unknownFormat(format)
 }
@@ -75,6 +77,8 @@ func NewEncoder(format string, s *batch.Schema, o Options) (connectors.Encoder, 
 		return newCSVEncoder(s, o), nil
 	case "arrow":
 		return newArrowEncoder(s, o), nil
+	case RowFormat:
+		return newRowEncoder(s)
 	}
 	return nil, unknownFormat(format)
 }

@@ -388,6 +388,9 @@ type TopicState struct {
 // Topics describes every topic of the pipeline: those that exist as they are, the
 // others as Prepare would create them. The tasks are counted on the way.
 func Topics(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin) (id string, tasks int, topics []TopicState, err error) {
+	if n := len(p.Stages()); n > 1 {
+		return "", 0, nil, fmt.Errorf("pipeline %s has repartitions, which only evaluate can do so far", p.Name)
+	}
 	add := func(role, name string, partitions int, config map[string]string) {
 		for _, t := range topics {
 			if t.Name == name {
