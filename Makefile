@@ -22,19 +22,21 @@ race: ## run the fast tests under the race detector (needs a C compiler)
 	@set -o pipefail; $(GO) test -race -short -json $(PKGS) | $(REPORT)
 
 lint: ## check formatting, vet, staticcheck, and that the generated docs are current
-	@test -z "$$(gofmt -l cmd connectors examples internal operators pipeline state)" || { gofmt -l cmd connectors examples internal operators pipeline state; echo "run make fmt"; exit 1; }
+	@test -z "$$(gofmt -l bench cmd connectors examples internal operators pipeline state)" || { gofmt -l bench cmd connectors examples internal operators pipeline state; echo "run make fmt"; exit 1; }
 	$(GO) vet $(PKGS)
 	$(TOOLS) staticcheck $(PKGS)
 	@rm -rf .docs-check && $(GO) run ./cmd/gradstream docs .docs-check && diff -r docs/reference .docs-check && rm -rf .docs-check || { rm -rf .docs-check; echo "docs/reference is stale: run make docs"; exit 1; }
 
 fmt: ## format the code
-	gofmt -w cmd connectors examples internal operators pipeline state
+	gofmt -w bench cmd connectors examples internal operators pipeline state
 
 demo: build ## learn from a real stream on the embedded broker, nothing installed
 	@$(BIN) demo
 
-bench: ## measure against a bare pass-through on a real Kafka (needs java and mvn; quiet machine, 10 minutes)
-	$(GO) run ./bench/throughput -events 4000000 -rounds 5 -latency
+BENCH ?= -events 4000000 -rounds 5 -latency -recovery -peers all
+bench: ## measure beside a bare pass-through and other engines on a real Kafka (needs java and mvn, python3.11 for two peers; quiet machine, 25 minutes; BENCH="-quick -peers gohand" for a look)
+	$(GO) run ./bench/throughput $(BENCH) -json bench/results/throughput.json
+	$(GO) -C bench/plot run . ../results/throughput.json ../results/throughput.png
 
 faults: ## break a real Kafka and real workers in every way known, and check what is lost (needs java and mvn; 20 minutes)
 	$(GO) run ./bench/faults

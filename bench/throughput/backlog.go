@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"time"
+
+	"github.com/gradstream/gradstream/bench/peers"
 )
 
 //go:embed clicks.yaml
@@ -19,29 +21,33 @@ func (h *harness) pipelineFile() string { return filepath.Join(h.dir, "clicks.ya
 // liveMark is in what gradstream logs when a task begins to read.
 const liveMark = "task restored"
 
-// spawn starts a variant over a topic. Every call has a group, state and output
+// spawner returns what starts a variant over a topic, as often as it is called. Every spawner has a group, state and output
 // topic of its own, of which it returns the last.
-func (h *harness) spawn(ctx context.Context, variant, from, listen string) (p *process, output string, err error) {
+func (h *harness) spawner(ctx context.Context, variant, from, listen string, commit time.Duration) (spawn func() (*process, error), output string, err error) {
 	h.serial++
 	name := fmt.Sprintf("%s-%d", variant, h.serial)
 	output = name + ".predictions"
 	if err := h.create(ctx, output); err != nil {
 		return nil, "", err
 	}
-	brokers := h.kafka.Addr()
+	brokers, state := h.kafka.Addr(), filepath.Join(h.dir, "state")
+	if command := h.commands[variant]; command != nil {
+		args := command(peers.Task{Brokers: brokers, From: from, To: output, Group: name, Commit: commit, Dir: filepath.Join(state, name)})
+		return func() (*process, error) { return start(peers.FirstRecord, nil, args[0], args[1:]...) }, output, nil
+	}
 	if variant == pass {
 		self, err := os.Executable()
-		if err != nil {
-			return nil, "", err
-		}
-		p, err := start(firstRecord, nil, self, passCommand, "-brokers", brokers, "-from", from, "-to", output, "-group", name, "-commit", h.commit.String())
-		return p, output, err
+		return func() (*process, error) {
+			return start(firstRecord, nil, self, passCommand, "-brokers", brokers, "-from", from, "-to", output, "-group", name, "-commit", commit.String())
+		}, output, err
 	}
-	p, err = start(liveMark, []string{
-		"PIPELINE=" + name, "KAFKA_BROKERS=" + brokers, "COMMIT=" + h.commit.String(), "STATE_DIR=" + filepath.Join(h.dir, "state"),
+	env := []string{
+		"PIPELINE=" + name, "KAFKA_BROKERS=" + brokers, "COMMIT=" + commit.String(), "STATE_DIR=" + state,
 		"SOURCE=" + from, "OUTPUT=" + output, "SCALE=" + variant,
-	}, h.binary, "run", "--listen", listen, h.pipelineFile())
-	return p, output, err
+	}
+	return func() (*process, error) {
+		return start(liveMark, env, h.binary, "run", "--listen", listen, h.pipelineFile())
+	}, output, nil
 }
 
 // run is one pass over the backlog.
@@ -74,7 +80,15 @@ func (h *harness) backlog(ctx context.Context, variant string, round int, profil
 	if profile {
 		listen = profileListen
 	}
-	p, topic, err := h.spawn(ctx, variant, source, listen)
+	commit := h.commit
+	if isPeer(variant) {
+		commit = peerCommit
+	}
+	spawn, topic, err := h.spawner(ctx, variant, source, listen, commit)
+	if err != nil {
+		return nil, err
+	}
+	p, err := spawn()
 	if err != nil {
 		return nil, err
 	}
@@ -85,7 +99,7 @@ func (h *harness) backlog(ctx context.Context, variant string, round int, profil
 		profiled = make(chan error, 1)
 		go func() { profiled <- h.fetchProfile(ctx, p) }()
 	}
-	all, err := h.watch(ctx, p, topic, h.events)
+	all, err := h.watch(ctx, p, topic, h.events, max(time.Second, 3*commit))
 	if err != nil {
 		return nil, err
 	}
@@ -157,7 +171,7 @@ func (h *harness) drop(ctx context.Context, output string) error {
 		return err
 	}
 	for _, t := range topics.Names() {
-		if strings.HasPrefix(t, name+".") {
+		if strings.HasPrefix(t, name+".") || strings.HasPrefix(t, name+"-") { // Kafka Streams names its changelogs with a dash
 			_, err := h.adm.DeleteTopic(ctx, t)
 			errs = append(errs, err)
 		}

@@ -2,7 +2,7 @@
 // beside the fastest that a transactional client can copy records on the same
 // machine at the same time.
 //
-//	go run ./bench/throughput [-events 2000000] [-rounds 3] [-latency] [-profile DIR] [-json FILE]
+//	go run ./bench/throughput [-events 2000000] [-rounds 3] [-peers all] [-latency] [-recovery] [-quick] [-profile DIR] [-json FILE]
 //
 // It starts one broker, fills a topic with click events once, and then lets the
 // pass-through and the pipeline of clicks.yaml take turns over them: fresh output
@@ -10,6 +10,7 @@
 // lasts from the process's first record (start-up is a column) to the moment when
 // the last stable offsets of the output topic have reached their end; the harness
 // looks every 25 ms. Then it reads the output read_committed and counts every id.
+// With -peers it does the same with the programs of bench/peers, whose tools have to be here: who is left out is said.
 // Processor time and memory come from /proc. The machine matters, and whatever
 // else runs on it: compare the ratios of one call, not the figures of two.
 package main
@@ -25,7 +26,6 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -33,6 +33,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/gradstream/gradstream/bench/peers"
 	"github.com/gradstream/gradstream/internal/testutil/realkafka"
 )
 
@@ -64,8 +65,10 @@ const partitions = 4
 type opts struct {
 	events, rounds int
 	variants       []string
+	peers          []peers.Peer
 	commit         time.Duration
 	latency        bool
+	recovery       bool
 	rate           int
 	seconds        int
 	profile        string
@@ -87,7 +90,17 @@ func options(args []string) (o opts, err error) {
 	f.BoolVar(&o.warm, "warm", true, "begin with a run of the pass-through and one of gradstream that do not count, so that the broker is warm")
 	f.StringVar(&o.binary, "binary", "", "gradstream to measure; default: build it")
 	variants := f.String("variants", "pass,none,standard", "what takes turns: pass, and gradstream with numbers scaled none or standard")
+	others := f.String("peers", "", "what gradstream is compared with: all, or some of gohand,kstreams,flink,vw,river; the last four run once")
+	f.BoolVar(&o.recovery, "recovery", false, "measure what kill -9 costs, too")
+	quick := f.Bool("quick", false, "a look in a few minutes: fewer events, one round, a short open loop, no recovery")
 	if err := f.Parse(args); err != nil {
+		return o, err
+	}
+	if *quick {
+		o.events, o.rounds, o.seconds, o.recovery = min(o.events, 500_000), min(o.rounds, 1), min(o.seconds, 6), false
+	}
+	if o.peers, err = parsePeers(*others); err != nil {
+		fmt.Fprintln(os.Stderr, "throughput:", err)
 		return o, err
 	}
 	o.variants = strings.Split(*variants, ",")
@@ -108,12 +121,13 @@ func options(args []string) (o opts, err error) {
 // harness is what all measurements share.
 type harness struct {
 	opts
-	dir    string
-	kafka  *realkafka.Cluster
-	cl     *kgo.Client
-	adm    *kadm.Client
-	labels []bool // of the events of the backlog
-	serial int    // of runs, to name topics and groups apart
+	dir      string
+	kafka    *realkafka.Cluster
+	cl       *kgo.Client
+	adm      *kadm.Client
+	commands map[string]func(peers.Task) []string // of the peers that could be built
+	labels   []bool                               // of the events of the backlog
+	serial   int                                  // of runs, to name topics and groups apart
 }
 
 const source = "clicks"
@@ -137,6 +151,10 @@ func bench(ctx context.Context, o opts) (err error) {
 	if err := os.WriteFile(h.pipelineFile(), pipelineYAML, 0o644); err != nil {
 		return err
 	}
+	left, err := h.buildPeers(ctx)
+	if err != nil {
+		return err
+	}
 	say("starting Kafka %s", realkafka.Version())
 	h.kafka, err = realkafka.Run(ctx, filepath.Join(dir, "kafka"), realkafka.Options{HeapMB: 1024})
 	if err != nil {
@@ -151,7 +169,8 @@ func bench(ctx context.Context, o opts) (err error) {
 
 	res := &results{
 		Machine: machine(), Go: runtime.Version(), Kafka: realkafka.Version(), Taken: time.Now().UTC().Format(time.RFC3339),
-		Events: o.events, CommitMillis: o.commit.Milliseconds(), Partitions: partitions,
+		Events: o.events, CommitMillis: o.commit.Milliseconds(), Partitions: partitions, LeftOut: left,
+		PeerCommitMillis: peerCommit.Milliseconds(),
 	}
 	if o.rounds > 0 || o.profile != "" {
 		if err := h.fill(ctx); err != nil {
@@ -167,11 +186,7 @@ func bench(ctx context.Context, o opts) (err error) {
 		}
 	}
 	for round := range o.rounds {
-		order := slices.Clone(o.variants)
-		for range round % len(order) {
-			order = append(order[1:], order[0])
-		}
-		for _, v := range order {
+		for _, v := range order(o.variants, h.peers, round+1) {
 			r, err := h.backlog(ctx, v, round+1, false)
 			if err != nil {
 				return fmt.Errorf("round %d, %s: %w", round+1, v, err)
@@ -180,14 +195,25 @@ func bench(ctx context.Context, o opts) (err error) {
 			res.Runs = append(res.Runs, *r)
 		}
 	}
+	all := order(o.variants, h.peers, 1)
 	if o.latency {
-		for _, v := range o.variants {
+		for _, v := range all {
 			l, err := h.openLoop(ctx, v)
 			if err != nil {
 				return fmt.Errorf("latency, %s: %w", v, err)
 			}
 			say("latency %-9s %s", v, l)
 			res.Latencies = append(res.Latencies, *l)
+		}
+	}
+	if o.recovery {
+		for _, v := range all {
+			r, err := h.recover(ctx, v)
+			if err != nil {
+				return fmt.Errorf("recovery, %s: %w", v, err)
+			}
+			say("recovery %-9s %s", v, r)
+			res.Recoveries = append(res.Recoveries, *r)
 		}
 	}
 	if o.profile != "" {

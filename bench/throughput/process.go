@@ -2,11 +2,13 @@ package main
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -25,6 +27,8 @@ type process struct {
 	text  []byte    // what it printed, the last of it
 	first time.Time // when it said that it has its first record
 	live  chan struct{}
+
+	family []string // process ids, its own first
 }
 
 // start runs a program whose output holds the mark when it begins with the work.
@@ -95,14 +99,59 @@ func (p *process) stop() error {
 		<-p.done
 		return fmt.Errorf("it did not end within 20 s of SIGTERM\n%s", p.output())
 	}
-	if p.err != nil {
+	if p.err != nil && p.cmd.ProcessState.ExitCode() != bySIGTERM {
 		return fmt.Errorf("%w\n%s", p.err, p.output())
 	}
 	return nil
 }
 
+// bySIGTERM is the exit status of a Java that was ended in good order.
+const bySIGTERM = 128 + int(syscall.SIGTERM)
+
+// kill ends the process at once, and those that it has started.
+func (p *process) kill() error {
+	for _, pid := range slices.Backward(p.pids()) {
+		n, err := strconv.Atoi(pid)
+		if err != nil {
+			return err
+		}
+		q, err := os.FindProcess(n)
+		if err == nil {
+			err = q.Kill()
+		}
+		if err != nil && !errors.Is(err, os.ErrProcessDone) {
+			return err
+		}
+	}
+	<-p.done
+	return nil
+}
+
+// pids returns the ids of the process and of those that it has started, which it does before its first record.
+func (p *process) pids() []string {
+	known := !p.firstRecord().IsZero()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.family == nil || !known {
+		own := strconv.Itoa(p.cmd.Process.Pid)
+		children, _ := os.ReadFile(filepath.Join("/proc", own, "task", own, "children")) // "" where there is none
+		family := append([]string{own}, strings.Fields(string(children))...)
+		if !known {
+			return family
+		}
+		p.family = family
+	}
+	return p.family
+}
+
 // cpu returns the processor seconds used so far, 0 where there is no /proc.
-func (p *process) cpu() float64 { return cpuOf(strconv.Itoa(p.cmd.Process.Pid)) }
+func (p *process) cpu() float64 {
+	sum := 0.0
+	for _, pid := range p.pids() {
+		sum += cpuOf(pid)
+	}
+	return sum
+}
 
 func ownCPU() float64 { return cpuOf("self") }
 
@@ -142,9 +191,13 @@ func machineBusy() float64 {
 	return busy / userHz
 }
 
-// peakMemory returns the greatest resident size of the process so far, in MiB.
+// peakMemory returns the greatest resident size of the process so far, in MiB; the sum of several.
 func (p *process) peakMemory() float64 {
-	return procField(filepath.Join("/proc", strconv.Itoa(p.cmd.Process.Pid), "status"), "VmHWM:") / 1024
+	sum := 0.0
+	for _, pid := range p.pids() {
+		sum += procField(filepath.Join("/proc", pid, "status"), "VmHWM:") / 1024
+	}
+	return sum
 }
 
 // procField returns the first number behind the name of a field.

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"math"
@@ -9,20 +10,25 @@ import (
 	"slices"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/gradstream/gradstream/bench/peers"
 )
 
 // results is what a call of the command found.
 type results struct {
-	Taken        string    `json:"taken"`
-	Machine      string    `json:"machine"`
-	Go           string    `json:"go"`
-	Kafka        string    `json:"kafka"`
-	Events       int       `json:"events"`
-	Partitions   int       `json:"partitions"`
-	CommitMillis int64     `json:"commit_ms"`
-	Summary      []summary `json:"summary,omitempty"`
-	Runs         []run     `json:"runs,omitempty"`
-	Latencies    []latency `json:"latencies,omitempty"`
+	Taken            string     `json:"taken"`
+	Machine          string     `json:"machine"`
+	Go               string     `json:"go"`
+	Kafka            string     `json:"kafka"`
+	Events           int        `json:"events"`
+	Partitions       int        `json:"partitions"`
+	CommitMillis     int64      `json:"commit_ms"`
+	PeerCommitMillis int64      `json:"peer_commit_ms"`
+	LeftOut          []leftOut  `json:"left_out,omitempty"`
+	Summary          []summary  `json:"summary,omitempty"`
+	Runs             []run      `json:"runs,omitempty"`
+	Latencies        []latency  `json:"latencies,omitempty"`
+	Recoveries       []recovery `json:"recoveries,omitempty"`
 }
 
 // summary is a variant over all rounds: medians, and the spread of the ratios.
@@ -38,6 +44,11 @@ type summary struct {
 	Ratio    float64 `json:"ratio,omitempty"`
 	RatioMin float64 `json:"ratio_min,omitempty"`
 	RatioMax float64 `json:"ratio_max,omitempty"`
+	// Ours is how many times as many events a second, OursCPU how many times fewer processor seconds a million, the
+	// first of gradstream's variants takes than a peer.
+	Ours     *spread `json:"gradstream_events_per_second_times,omitempty"`
+	OursCPU  *spread `json:"gradstream_cpu_less_times,omitempty"`
+	LogLoss  float64 `json:"log_loss,omitempty"`
 	Others   float64 `json:"others_cpu_share"`
 	Lost     int     `json:"lost"`
 	Repeated int     `json:"repeated"`
@@ -54,12 +65,16 @@ func (r *results) summarise() {
 			variants = append(variants, x.Variant)
 		}
 	}
-	slices.SortFunc(variants, func(a, b string) int { // the pass-through first
-		if (a == pass) != (b == pass) {
-			return map[bool]int{true: -1, false: 1}[a == pass]
+	rank := func(v string) int { // the pass-through first, then gradstream
+		switch {
+		case v == pass:
+			return 0
+		case !isPeer(v):
+			return 1
 		}
-		return strings.Compare(a, b)
-	})
+		return 2 + slices.IndexFunc(peers.All, func(p peers.Peer) bool { return p.Name == v })
+	}
+	slices.SortFunc(variants, func(a, b string) int { return cmp.Or(rank(a)-rank(b), strings.Compare(a, b)) })
 	for _, v := range variants {
 		s := summary{Variant: v}
 		columns := [8][]float64{}
@@ -76,6 +91,9 @@ func (r *results) summarise() {
 				columns[j] = append(columns[j], f)
 			}
 			columns[7] = append(columns[7], x.Others)
+			if x.LogLoss != nil {
+				s.LogLoss = *x.LogLoss
+			}
 			s.Rounds++
 			s.Lost += x.Lost
 			s.Repeated += x.Repeated + x.Foreign
@@ -86,8 +104,56 @@ func (r *results) summarise() {
 		if len(columns[6]) > 0 {
 			s.RatioMin, s.RatioMax = slices.Min(columns[6]), slices.Max(columns[6])
 		}
+		if isPeer(v) {
+			s.Ours = r.times(v, func(ours, peer run) float64 { return ours.PerSec / peer.PerSec })
+			s.OursCPU = r.times(v, func(ours, peer run) float64 { return peer.CPU / ours.CPU })
+		}
 		r.Summary = append(r.Summary, s)
 	}
+}
+
+// spread is a ratio over rounds.
+type spread struct {
+	Median float64 `json:"median"`
+	Min    float64 `json:"min"`
+	Max    float64 `json:"max"`
+}
+
+func (s *spread) String() string {
+	if s == nil {
+		return ""
+	}
+	return fmt.Sprintf("%.3g (%.3g..%.3g)", s.Median, s.Min, s.Max)
+}
+
+// times compares gradstream with a peer: within each round in which both ran, or, of a peer that ran once, in every round of
+// gradstream's.
+func (r *results) times(peer string, ratio func(ours, peer run) float64) *spread {
+	var ours string
+	var of []run
+	for _, x := range r.Runs {
+		if ours == "" && x.Variant != pass && !isPeer(x.Variant) {
+			ours = x.Variant
+		}
+		if x.Variant == peer {
+			of = append(of, x)
+		}
+	}
+	var all []float64
+	for _, x := range r.Runs {
+		if x.Variant != ours {
+			continue
+		}
+		for _, y := range of {
+			if len(of) == 1 || x.Round == y.Round {
+				all = append(all, ratio(x, y))
+			}
+		}
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return &spread{median(all), slices.Min(all), slices.Max(all)}
 }
 
 func median(x []float64) float64 {
@@ -99,22 +165,32 @@ func median(x []float64) float64 {
 }
 
 func (r *results) print(out io.Writer) {
-	fmt.Fprintf(out, "%s; %s; Kafka %s; %d events, %d partitions, commit every %d ms\n", r.Machine, r.Go, r.Kafka, r.Events, r.Partitions, r.CommitMillis)
+	fmt.Fprintf(out, "%s; %s; Kafka %s; %d events, %d partitions, commit every %d ms, peers over the backlog every %d ms\n", r.Machine, r.Go, r.Kafka, r.Events, r.Partitions, r.CommitMillis, r.PeerCommitMillis)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if len(r.Summary) > 0 {
-		fmt.Fprintln(w, "variant\tn\tevents/s\tmid\tcpu s/M\tbroker s/M\trss MiB\tstart s\tof pass\tmin..max\tothers\tlost\trepeated\t")
+		fmt.Fprintln(w, "variant\tn\tevents/s\tmid\tcpu s/M\tbroker s/M\trss MiB\tstart s\tof pass\tmin..max\tours, times\tless cpu, times\tlog loss\tothers\tlost\trepeated\t")
 		for _, s := range r.Summary {
-			ratio, spread := "", ""
+			ratio, bounds := "", ""
 			if s.Ratio > 0 {
-				ratio, spread = fmt.Sprintf("%.2f", s.Ratio), fmt.Sprintf("%.2f..%.2f", s.RatioMin, s.RatioMax)
+				ratio, bounds = fmt.Sprintf("%.2f", s.Ratio), fmt.Sprintf("%.2f..%.2f", s.RatioMin, s.RatioMax)
 			}
-			fmt.Fprintf(w, "%s\t%d\t%.0fk\t%.0fk\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%s\t%.0f %%\t%d\t%d\t\n", s.Variant, s.Rounds, s.PerSec/1e3, s.Middle/1e3,
-				s.CPU, s.Broker, s.Memory, s.StartUp, ratio, spread, 100*s.Others, s.Lost, s.Repeated)
+			loss := ""
+			if s.LogLoss > 0 {
+				loss = fmt.Sprintf("%.4f", s.LogLoss)
+			}
+			fmt.Fprintf(w, "%s\t%d\t%.0fk\t%.0fk\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%s\t%v\t%v\t%s\t%.0f %%\t%d\t%d\t\n", s.Variant, s.Rounds, s.PerSec/1e3, s.Middle/1e3,
+				s.CPU, s.Broker, s.Memory, s.StartUp, ratio, bounds, s.Ours, s.OursCPU, loss, 100*s.Others, s.Lost, s.Repeated)
 		}
 	}
 	w.Flush()
 	for _, l := range r.Latencies {
 		fmt.Fprintf(out, "latency at %d/s, %s: %s\n", l.Rate, l.Variant, l.String())
+	}
+	for _, x := range r.Recoveries {
+		fmt.Fprintf(out, "kill -9 at %d/s, %s: %s\n", x.Rate, x.Variant, x.String())
+	}
+	for _, l := range r.LeftOut {
+		fmt.Fprintf(out, "left out: %s: %s\n", l.Peer, l.Why)
 	}
 }
 

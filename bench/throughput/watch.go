@@ -101,8 +101,7 @@ const lookEvery = 25 * time.Millisecond
 
 // watch samples until the output topic has been still for a while with at least
 // n offsets in it, or the process ends.
-func (h *harness) watch(ctx context.Context, p *process, topic string, n int) ([]sample, error) {
-	const still = time.Second
+func (h *harness) watch(ctx context.Context, p *process, topic string, n int, still time.Duration) ([]sample, error) {
 	var all []sample
 	moved, said := time.Now(), time.Now()
 	tick := time.NewTicker(lookEvery)
