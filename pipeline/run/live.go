@@ -324,7 +324,11 @@ func (t *task) save(ctx context.Context, step uint64, commit func(context.Contex
 	begun := t.w.now()
 	t.saves.Go(func() {
 		defer t.saving.Store(false)
-		if err := commit(ctx); err != nil {
+		err := commit(ctx)
+		if err != nil && ctx.Err() != nil {
+			return // the task is stopped as it is
+		}
+		if err != nil {
 			t.w.metrics.checkpointFailed()
 			t.log.Error("local checkpoint failed; going on without", "step", step, "err", err)
 			return
