@@ -154,7 +154,7 @@ func (w *worker) close() {
 // start checks and creates topics, opens the state folder and prepares a worker.
 func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, reg prometheus.Registerer, instance string) (*worker, error) {
 	dir := filepath.Join(p.StateDir, p.Name)
-	store, err := pebblestore.Open(filepath.Join(dir, "state"), pebblestore.Options{Pipeline: p.Name, Log: a.log})
+	store, err := pebblestore.Open(filepath.Join(dir, "state"), pebblestore.Options{Pipeline: p.Name, Renew: true, Log: a.log})
 	if err != nil {
 		return nil, err
 	}

@@ -318,8 +318,9 @@ func (t *task) commit(ctx context.Context, s *stepBuffer) error {
 	return nil
 }
 
-// save makes a staged checkpoint durable beside the work. A failure never stops
-// the task: the next checkpoint holds what this one would have.
+// save makes a staged checkpoint durable beside the work. A failure does not stop
+// the task: the next checkpoint holds what this one would have. But if all that lay
+// on the disk is lost, the task is restored from elsewhere.
 func (t *task) save(ctx context.Context, step uint64, commit func(context.Context) error) {
 	begun := t.w.now()
 	t.saves.Go(func() {
@@ -330,6 +331,10 @@ func (t *task) save(ctx context.Context, step uint64, commit func(context.Contex
 		}
 		if err != nil {
 			t.w.metrics.checkpointFailed()
+			if errors.Is(err, state.ErrDamaged) && t.remote.lost != nil {
+				t.remote.lost(fmt.Errorf("%w: %w", errRenewed, err))
+				return
+			}
 			t.log.Error("local checkpoint failed; going on without", "step", step, "err", err)
 			return
 		}

@@ -120,6 +120,9 @@ type poison struct {
 // with more care.
 var errRetry = errors.New("the task will be restored and go on with care")
 
+// errRenewed is an errRetry for which the input is not to blame.
+var errRenewed = fmt.Errorf("%w: its local state is lost", errRetry)
+
 // errTooMany ends a task that quarantines one record after another.
 var errTooMany = errors.New("too many records fail: it is the operator, not the data")
 
@@ -352,7 +355,11 @@ func (t *task) retry(soft context.Context, err error) bool {
 	if errors.As(err, &p) {
 		stack = string(p.stack)
 	}
-	t.log.Error("task failed on its input; it is restored and goes on with care", "in", t.pause, "err", err, "stack", stack)
+	if errors.Is(err, errRenewed) {
+		t.log.Warn("the local state is lost; the task is restored from the state topic or the journal", "in", t.pause, "err", err)
+	} else {
+		t.log.Error("task failed on its input; it is restored and goes on with care", "in", t.pause, "err", err, "stack", stack)
+	}
 	select {
 	case <-soft.Done():
 		return false

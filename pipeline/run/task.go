@@ -68,7 +68,10 @@ type task struct {
 	status     atomic.Pointer[TaskStatus]
 	replayed   uint64
 	restored   uint64
-	whole      bool // the state is that of a step's end
+	begun      time.Time // when it was given to this worker, or taken up again
+	fenced     time.Time // when its lock was taken
+	loaded     time.Time // when the state of a checkpoint was in memory
+	whole      bool      // the state is that of a step's end
 	remote     remote
 	beside     context.Context // of what runs beside the steps
 	told       uint64          // step of the last remote checkpoint that the journal was told of
@@ -162,10 +165,12 @@ func (t *task) begin(ctx, soft context.Context) error {
 	t.replayed, t.whole = 0, true
 	t.remote.reset()
 	t.told, t.noRemote = 0, nil
+	t.begun = t.w.now()
 	open, err := t.fence(soft)
 	if err != nil {
 		return err
 	}
+	t.fenced = t.w.now()
 	if err := t.locate(soft, open); err != nil {
 		return err
 	}
@@ -273,6 +278,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	if graph, err := hex.DecodeString(at.Meta["graph"]); err == nil {
 		copy(rep.graph[:], graph)
 	}
+	t.loaded = t.w.now()
 	err = t.tlog.ReadJournal(soft, from, open, func(offset int64, b []byte) error {
 		if soft.Err() != nil {
 			return soft.Err()
@@ -297,7 +303,8 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	t.core.route(t.w.partitionCount)
 	t.committed.Store(t.step)
 	t.needSave = t.replayed > 0
-	t.log.Info("task restored", "checkpoint", at.Step, "last_step", t.step, "replayed", t.replayed)
+	t.log.Info("task restored", "checkpoint", at.Step, "last_step", t.step, "replayed", t.replayed,
+		"fence", t.fenced.Sub(t.begun), "load", t.loaded.Sub(t.fenced), "replay", t.w.now().Sub(t.loaded))
 	t.w.metrics.replayed.Add(float64(t.replayed))
 	return nil
 }

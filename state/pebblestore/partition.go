@@ -38,6 +38,7 @@ func (s *Store) Open(task int) (state.Partition, error) {
 	if err == nil {
 		<-s.turn
 	}
+	epoch := s.current()
 	var m state.Manifest
 	var ok bool
 	if err == nil {
@@ -47,7 +48,7 @@ func (s *Store) Open(task int) (state.Partition, error) {
 		s.release(task)
 		return nil, err
 	}
-	return &partition{s: s, task: task, last: m, has: ok}, nil
+	return &partition{s: s, task: task, epoch: epoch, last: m, has: ok}, nil
 }
 
 func (s *Store) release(task int) {
@@ -59,6 +60,7 @@ func (s *Store) release(task int) {
 type partition struct {
 	s       *Store
 	task    int
+	epoch   int // of the database that holds it
 	handles state.Handles
 
 	mu     sync.Mutex
@@ -84,6 +86,9 @@ func (p *partition) Bind(id state.ID, h state.Stateful) error {
 		return ErrClosed
 	}
 	return p.s.read(func(db *pebble.DB) error {
+		if p.s.epoch != p.epoch {
+			return p.renewed()
+		}
 		record, err := get(db, state.AppendHandleKey(taskKey(nil, p.task), id))
 		if err != nil {
 			return err
@@ -122,6 +127,9 @@ func (p *partition) commit(ctx context.Context, m state.Manifest, d *state.Delta
 		return fmt.Errorf("a checkpoint of task %d would write %d bytes at once; the limit is %d: use more tasks or smaller tables", p.task, size, maxBatch)
 	}
 	err := p.s.write(ctx, func(db *pebble.DB) (*pebble.Batch, error) {
+		if p.s.current() != p.epoch {
+			return nil, p.renewed()
+		}
 		b := db.NewBatchWithSize(d.Bytes() + 16*d.Len() + 1024)
 		var key []byte
 		for k, v := range d.Each {
@@ -149,6 +157,11 @@ func (p *partition) commit(ctx context.Context, m state.Manifest, d *state.Delta
 	p.last, p.has = m, true
 	p.mu.Unlock()
 	return nil
+}
+
+// renewed says that what lay in the database is there no more.
+func (p *partition) renewed() error {
+	return fmt.Errorf("%w: the store in %s was begun anew since task %d was opened", state.ErrDamaged, p.s.dir, p.task)
 }
 
 func (p *partition) Close() error {

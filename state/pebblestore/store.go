@@ -62,6 +62,10 @@ type Options struct {
 	// MemTableBytes is the size of Pebble's write buffer; default 8 MiB. A checkpoint
 	// larger than half of it is written to a table of its own.
 	MemTableBytes uint64
+	// Renew sets a damaged database aside, in the folder's name with .damaged behind it,
+	// and goes on with an empty one, instead of refusing. Partitions that were open
+	// give [state.ErrDamaged] from then on: their tasks have to be restored.
+	Renew bool
 	// Log is told of failures in the background; default none.
 	Log *slog.Logger
 	// FS replaces the file system, in tests.
@@ -83,6 +87,7 @@ type Store struct {
 
 	mu     sync.RWMutex // guards db against reads while it is replaced
 	db     *pebble.DB
+	epoch  int // how often the database was made anew
 	open   map[int]bool
 	closed bool
 
@@ -131,7 +136,11 @@ func Open(dir string, o Options) (*Store, error) {
 	}
 	s.lock = lock
 	s.cache = pebble.NewCache(o.CacheBytes)
-	if err := s.openDB(); err != nil {
+	err = s.openDB()
+	if errors.Is(err, state.ErrDamaged) && o.Renew {
+		err = s.renew(err)
+	}
+	if err != nil {
 		s.cache.Unref()
 		return nil, errors.Join(err, lock.Close())
 	}
@@ -342,11 +351,15 @@ func (s *Store) recoverDB() error {
 	if why == nil {
 		return nil
 	}
-	if errors.Is(why, state.ErrDamaged) {
+	damaged := errors.Is(why, state.ErrDamaged)
+	if damaged && !s.o.Renew {
 		return why
 	}
 	if err := s.closeDB(); err != nil {
 		return errors.Join(why, err)
+	}
+	if damaged {
+		return s.renew(why)
 	}
 	if err := s.openDB(); err != nil {
 		s.failure.Store(&failure{err})
@@ -354,6 +367,39 @@ func (s *Store) recoverDB() error {
 	}
 	s.o.Log.Info("the state store is open again after a failure", "dir", s.dir, "failure", why)
 	return nil
+}
+
+// renew sets the files of a damaged database aside and makes an empty one. What
+// was set aside before is deleted. The caller has the turn, or the store alone.
+func (s *Store) renew(why error) error {
+	aside, fs := s.dir+".damaged", s.o.FS
+	err := errors.Join(fs.RemoveAll(aside), fs.MkdirAll(aside, 0o755))
+	files, e := fs.List(s.dir)
+	for _, name := range files {
+		if name != "LOCK" { // which stays ours
+			e = errors.Join(e, fs.Rename(fs.PathJoin(s.dir, name), fs.PathJoin(aside, name)))
+		}
+	}
+	if err = errors.Join(err, e); err == nil {
+		s.mu.Lock()
+		s.epoch++
+		s.mu.Unlock()
+		err = s.openDB()
+	}
+	if err != nil {
+		err = fmt.Errorf("%w; setting it aside: %w", why, err)
+		s.failure.Store(&failure{err})
+		return err
+	}
+	s.o.Log.Error("the state store was damaged: it is set aside and begun anew; its tasks are restored from the state topic or the journal", "dir", s.dir, "aside", aside, "damage", why)
+	return nil
+}
+
+// current returns how often the database was made anew.
+func (s *Store) current() int {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	return s.epoch
 }
 
 // closeDB closes the database. The caller has the turn.
@@ -427,7 +473,8 @@ func (s *Store) read(f func(*pebble.DB) error) (err error) {
 	}()
 	err = f(s.db)
 	if err != nil && pebble.IsCorruptionError(err) {
-		return s.damaged(err)
+		err = s.damaged(err)
+		s.failure.CompareAndSwap(nil, &failure{err})
 	}
 	return err
 }

@@ -248,7 +248,7 @@ func TestDamage(t *testing.T) {
 			"empty":       func(b []byte) []byte { return nil },
 			"gone":        nil,
 		} {
-			dir := t.TempDir()
+			dir := filepath.Join(t.TempDir(), "state")
 			if err := os.CopyFS(dir, os.DirFS(golden)); err != nil {
 				t.Fatal(err)
 			}
@@ -290,11 +290,44 @@ func TestDamage(t *testing.T) {
 				if !errors.Is(err, state.ErrDamaged) || !strings.Contains(err.Error(), "delete the folder "+dir) {
 					t.Errorf("%s of %s: %v", name, f.Name(), err)
 				}
+				renewed(t, dir)
 			}
 		}
 	}
 	if seen < 5 || tables == 0 {
 		t.Errorf("%d damages were seen, in %d tables among %d files", seen, tables, len(files))
+	}
+}
+
+// renewed opens a damaged folder to be renewed: what is damaged is set aside, and
+// the store works. A partition from before does not.
+func renewed(t *testing.T, dir string) {
+	t.Helper()
+	s := mustOpen(t, dir, pebblestore.Options{Pipeline: "a", MemTableBytes: smallMem, Renew: true})
+	old, err := s.Open(7)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer old.Close()
+	commit, err := old.Stage(state.Manifest{Step: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := restored(t, s); err != nil { // seen by a reader, who gives the state up
+		if err := s.Delete(0); err != nil {
+			t.Fatalf("renewing: %v", err)
+		}
+		if err := commit(t.Context()); !errors.Is(err, state.ErrDamaged) {
+			t.Errorf("a checkpoint of a task that was opened before: %v", err)
+		}
+	}
+	aside, err := os.ReadDir(dir + ".damaged")
+	if err != nil || len(aside) == 0 {
+		t.Errorf("%d files were set aside, %v", len(aside), err)
+	}
+	want := fill(t, s, 3)
+	if got, m, err := restored(t, s); err != nil || m.Step != 3 || !slices.Equal(got, want[3]) {
+		t.Errorf("after renewing: step %d, %v", m.Step, err)
 	}
 }
 
