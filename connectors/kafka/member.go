@@ -109,7 +109,7 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 		kgo.ConsumeTopics(c.opt.Sources...),
 		kgo.Balancers(b),
 		kgo.SessionTimeout(c.opt.SessionTimeout),
-		kgo.HeartbeatInterval(min(max(c.opt.SessionTimeout/6, 100*time.Millisecond), time.Second)),
+		kgo.HeartbeatInterval(heartbeat(c.opt.SessionTimeout)),
 		kgo.RebalanceTimeout(drain),
 		kgo.DisableAutoCommit(),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
@@ -161,6 +161,13 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 	}
 	c.leave(cl, err)
 	return err
+}
+
+// heartbeat is how often a member speaks to the group: also how long it may take
+// until it hears that another one has come, gone, or died, which every move of a
+// task waits for.
+func heartbeat(session time.Duration) time.Duration {
+	return min(max(session/20, 100*time.Millisecond), 300*time.Millisecond)
 }
 
 // awaitFollowing sees to it that a rebalance that withheld tasks is followed by
