@@ -147,7 +147,8 @@ func TestHTTPS(t *testing.T) {
 		_, _ = io.Copy(&seen, resp.Body)
 		return resp.StatusCode
 	}
-	for _, path := range []string{"/", "/page.js", "/metrics", "/api/status", "/api/graph", "/api/history", "/debug/pprof/", "/debug/pprof/heap", "/.env", "/admin"} {
+	for _, path := range []string{"/", "/page.js", "/metrics", "/api/status", "/api/graph", "/api/metrics", "/api/history", "/api/version", "/api/", "/debug/pprof/", "/debug/pprof/heap",
+		"/debug/pprof/cmdline", "/debug/pprof/profile?seconds=1", "/.env", "/admin", "/healthz/", "/healthz/x", "/readyz/../metrics", "//metrics", "/HEALTHZ"} {
 		if code := ask(path, ""); code != http.StatusUnauthorized {
 			t.Errorf("%s without the token: %d", path, code)
 		}
@@ -187,14 +188,15 @@ func TestHTTPS(t *testing.T) {
 // away.
 func TestACLs(t *testing.T) {
 	ca := testcert.NewCA(t, "authority")
-	pair := ca.Issue(t, "broker", time.Now().Add(time.Hour))
+	pair, old := ca.Issue(t, "broker", time.Now().Add(time.Hour)), ca.Issue(t, "old-broker", time.Now().Add(-time.Hour))
 	opts, at := realkafka.WithListeners(t, realkafka.Options{Properties: realkafka.Authorizer},
 		realkafka.Listener{Name: "LOGIN", Protocol: "SASL_SSL", Properties: map[string]string{
 			"ssl.keystore.type": "PEM", "ssl.keystore.location": pair.Both,
 			"sasl.enabled.mechanisms":                   "PLAIN",
 			"plain.sasl.jaas.config":                    `org.apache.kafka.common.security.plain.PlainLoginModule required user_app="` + plantedPassword + `" user_player="` + plantedPassword + `" user_nobody="` + plantedPassword + `";`,
 			"connection.failed.authentication.delay.ms": "0",
-		}})
+		}},
+		realkafka.Listener{Name: "OLD", Protocol: "SSL", Properties: map[string]string{"ssl.keystore.type": "PEM", "ssl.keystore.location": old.Both}})
 	k := realkafka.Start(t, opts)
 	secret := filepath.Join(t.TempDir(), "password")
 	if err := os.WriteFile(secret, []byte(plantedPassword+"\n"), 0o600); err != nil {
@@ -307,6 +309,15 @@ func TestACLs(t *testing.T) {
 		f := newTrial(t, "guarded", "guarded.in", at["LOGIN"], append(login("app"), "tasks=2")...)
 		t.Setenv("KAFKA_PASSWORD", "not-"+plantedPassword)
 		fails(t, f, "pipeline guarded", at["LOGIN"], "SASL PLAIN as app", "SASL_AUTHENTICATION_FAILED", "check user and password")
+	})
+	t.Run("expired certificate", func(t *testing.T) {
+		f := newTrial(t, "guarded", "guarded.in", at["OLD"], "tasks=2", "kafka.tls.ca="+ca.File)
+		fails(t, f, "TLS with "+at["OLD"], "certificate has expired", "renew it on the brokers")
+	})
+	t.Run("expired certificate of ours", func(t *testing.T) {
+		late := ca.Issue(t, "late", time.Now().Add(-time.Hour))
+		f := newTrial(t, "guarded", "guarded.in", at["LOGIN"], append(login("app"), "tasks=2", "kafka.tls.cert="+late.Cert, "kafka.tls.key="+late.Key)...)
+		fails(t, f, "our certificate "+late.Cert+": expired on ")
 	})
 	t.Run("no authority", func(t *testing.T) {
 		f := newTrial(t, "guarded", "guarded.in", at["LOGIN"], "tasks=2", "kafka.tls=true", "kafka.sasl={plain: {user: app, password_file: '"+secret+"'}}")
