@@ -22,6 +22,9 @@
 //   - hole: the longest time that a task's committed output stood still once the fault had begun and while events
 //     came, as a read_committed consumer saw it: for a crash the time from kill to the next committed output.
 //
+// Rows with models of 16 MiB break down what a takeover took: until the group gave the task to its new worker, the
+// fence, loading the state, and the replay. F30, the soak, is run only if it is named: -only F30.soak, or make soak.
+//
 // Faults that cannot be injected from outside, or here, have a row that says why and where they are tested.
 //
 // It needs Linux, java and mvn. Rows that need more (a tmpfs, a memory limit) say so if it is refused. Nothing is left behind:

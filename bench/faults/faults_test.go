@@ -64,7 +64,7 @@ func TestRows(t *testing.T) {
 		} else {
 			seen[key] = true
 		}
-		if (r.run == nil) == (r.why == "") || r.text == "" {
+		if (r.run == nil || r.asked) == (r.why == "") || r.text == "" {
 			t.Errorf("%s %s: it has to run, or to say why not", r.fault, r.name)
 		}
 	}

@@ -58,10 +58,13 @@ sinks:
 // row is a fault and how it is injected.
 type row struct {
 	fault, name, text string
-	why               string // it is not injected here, if run is nil
-	rate              int    // events a second; default 300
-	brokers           int    // default 1
-	own               bool   // a cluster of its own
+	why               string        // it is not injected here, if run is nil
+	rate              int           // events a second; default 300
+	brokers           int           // default 1
+	own               bool          // a cluster of its own
+	set               []string      // what the workers' pipeline has otherwise, as --set takes it
+	time              time.Duration // how long it may take; default rowTime
+	asked             bool          // it is run only if it is named; why says why
 	run               func(*lab) error
 }
 
@@ -81,17 +84,18 @@ type lab struct {
 	counts  []counter
 
 	// What a row has otherwise than others.
-	refused  bool // the workers end by themselves, nothing is drained
-	checked  bool // the checker has looked already, before the fault
-	cleanup  []func() error
-	compare  func(state.ID) bool        // which state is compared; default all but the engine's own
-	noCalm   bool                       // there is nothing to compare with
-	poison   func(*kgo.Record) int      // see checker.Options
-	after    func(checker.Report) error // a last look
-	notes    []string
-	report   checker.Report
-	wrong    int
-	compared int
+	refused   bool // the workers end by themselves, nothing is drained
+	checked   bool // the checker has looked already, before the fault
+	cleanup   []func() error
+	compare   func(state.ID) bool        // which state is compared; default all but the engine's own
+	noCalm    bool                       // there is nothing to compare with
+	poison    func(*kgo.Record) int      // see checker.Options
+	after     func(checker.Report) error // a last look
+	notes     []string
+	report    checker.Report
+	wrong     int
+	compared  int
+	explained int
 }
 
 // counter counts one kind of injection.
@@ -126,6 +130,9 @@ func newLab(ctx context.Context, s *suite, r row) (*lab, error) {
 
 func (l *lab) in() string { return l.name + ".in" }
 
+// file names a file in the row's folder.
+func (l *lab) file(name string) string { return filepath.Join(l.dir, name) }
+
 func (l *lab) txnID(task int, kind string) string { return fmt.Sprintf("%s/%d/%s", l.name, task, kind) }
 
 // write writes a pipeline file.
@@ -154,7 +161,7 @@ func (l *lab) add(r faultproxy.Rule) *faultproxy.Injection {
 // worker makes a worker, not started.
 func (l *lab) worker(more ...string) *worker {
 	name := fmt.Sprint("w", len(l.workers))
-	w := &worker{l: l, name: name, dir: filepath.Join(l.dir, name), file: filepath.Join(l.dir, "pipeline.yaml"), more: more}
+	w := &worker{l: l, name: name, dir: filepath.Join(l.dir, name), file: l.file("pipeline.yaml"), more: more}
 	l.workers = append(l.workers, w)
 	return w
 }
@@ -384,7 +391,7 @@ func (l *lab) calm() error {
 	if err := l.write("calm.yaml", name, l.in()); err != nil {
 		return err
 	}
-	w := &worker{l: l, name: "calm", dir: filepath.Join(l.dir, "calm"), file: filepath.Join(l.dir, "calm.yaml")}
+	w := &worker{l: l, name: "calm", dir: l.file("calm"), file: l.file("calm.yaml")}
 	if err := w.start(); err != nil {
 		return err
 	}
@@ -393,7 +400,7 @@ func (l *lab) calm() error {
 			_ = w.kill()
 		}
 	}()
-	if err := l.quiet(name, 30*time.Second); err != nil {
+	if err := l.quiet(name, 90*time.Second); err != nil {
 		return fmt.Errorf("the undisturbed run: %w\n%s", err, w.tail())
 	}
 	if err := w.stop(); err != nil {

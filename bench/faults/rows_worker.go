@@ -201,6 +201,7 @@ func terminate(l *lab) error {
 	}
 	l.did("stopped live", live)
 	l.did("stopped starting", starting)
+	l.note("%d steps replayed after stops", replayed)
 	if replayed != 0 {
 		return fmt.Errorf("%d steps were replayed after a stop in good order", replayed)
 	}
@@ -282,7 +283,9 @@ func storm(l *lab) error {
 	}
 	l.arr.mark()
 	joins, leaves, crashes := 0, 0, 0
-	for range 15 {
+	begun := time.Now()
+	for time.Since(begun) < time.Minute {
+		next := time.Now().Add(2 * time.Second)
 		w := ws[l.dice.IntN(len(ws)-1)+1]
 		switch {
 		case !w.running():
@@ -298,8 +301,9 @@ func storm(l *lab) error {
 		if err != nil {
 			return err
 		}
-		l.sleep(2*time.Second, 0)
+		l.sleep(time.Until(next), 0)
 	}
+	l.note("%.0f s", time.Since(begun).Seconds())
 	l.did("joins", joins)
 	l.did("leaves", leaves)
 	l.did("kills", crashes)

@@ -24,6 +24,7 @@ type worker struct {
 	dir  string   // of its state
 	more []string // arguments
 	file string   // pipeline file
+	http string   // address of its listener; empty = none
 
 	mu     sync.Mutex
 	cmd    *exec.Cmd
@@ -45,7 +46,10 @@ func (w *worker) start() error {
 	if err != nil {
 		return err
 	}
-	args := append([]string{"run", w.file, "--listen", "", "--set", "state.dir=" + w.dir}, w.more...)
+	args := append([]string{"run", w.file, "--listen", w.http, "--set", "state.dir=" + w.dir}, w.more...)
+	for _, set := range w.l.row.set {
+		args = append(args, "--set", set)
+	}
 	cmd := exec.Command(w.l.suite.binary, args...)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
