@@ -6,7 +6,7 @@ PKGS    := ./...
 REPORT   = $(GO) run ./internal/testutil/testreport
 TOOLS    = $(GO) tool -modfile=internal/lint/tools.mod
 
-.PHONY: help build test race lint fmt demo bench faults fuzz docs clean
+.PHONY: help build test race lint fmt demo bench faults soak fuzz docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -38,8 +38,11 @@ bench: ## measure beside a bare pass-through and other engines on a real Kafka (
 	$(GO) run ./bench/throughput $(BENCH) -json bench/results/throughput.json
 	$(GO) -C bench/plot run . ../results/throughput.json ../results/throughput.png
 
-faults: ## break a real Kafka and real workers in every way known, and check what is lost (needs java and mvn; 20 minutes)
+faults: ## break a real Kafka and real workers in every way known, and check what is lost (needs java and mvn; 25 minutes)
 	$(GO) run ./bench/faults
+
+soak: ## let a worker make more transactions than a producer id has epochs (needs java and mvn; 15 minutes)
+	$(GO) run ./bench/faults -only F30.soak
 
 FUZZTIME ?= 30s
 fuzz: ## fuzz every parser for FUZZTIME (30s) each
