@@ -44,10 +44,18 @@ func Exp(x float64) float64 {
 	k := math.Floor(float64(x*math.Log2E) + 0.5)
 	r := x - float64(k*ln2Hi)
 	r -= float64(k * ln2Lo)
-	p := expTerms[0]
-	for _, c := range expTerms[1:] {
-		p = float64(p*r) + c
-	}
+	t := &expTerms
+	p := float64(t[0]*r) + t[1] // written out: a loop takes as long again
+	p = float64(p*r) + t[2]
+	p = float64(p*r) + t[3]
+	p = float64(p*r) + t[4]
+	p = float64(p*r) + t[5]
+	p = float64(p*r) + t[6]
+	p = float64(p*r) + t[7]
+	p = float64(p*r) + t[8]
+	p = float64(p*r) + t[9]
+	p = float64(p*r) + t[10]
+	p = float64(p*r) + t[11]
 	y := 1 + (r + float64(float64(r*r)*p))
 	// Two factors: 2^k alone is not a normal float64 at both ends.
 	n := int(k)
@@ -79,11 +87,19 @@ func Log1p(x float64) float64 {
 
 // artanh is artanh(s)/s - 1 for |s| ≤ 1/5, of q = s².
 func artanh(q float64) float64 {
-	p := 0.0
-	for _, c := range artanhTerms {
-		p = float64(q * (p + c))
-	}
-	return p
+	t := &artanhTerms
+	p := float64(q * t[0])
+	p = float64(q * (p + t[1]))
+	p = float64(q * (p + t[2]))
+	p = float64(q * (p + t[3]))
+	p = float64(q * (p + t[4]))
+	p = float64(q * (p + t[5]))
+	p = float64(q * (p + t[6]))
+	p = float64(q * (p + t[7]))
+	p = float64(q * (p + t[8]))
+	p = float64(q * (p + t[9]))
+	p = float64(q * (p + t[10]))
+	return float64(q * (p + t[11]))
 }
 
 // Log is ln x, within 1 unit in the last place of the true value and the same

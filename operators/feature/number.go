@@ -5,6 +5,7 @@ import (
 
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/feature/scale"
+	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
 	"github.com/gradstream/gradstream/state"
 )
@@ -26,6 +27,11 @@ type number struct {
 	standard *state.Cell[scale.Standard]
 	minmax   *state.Cell[scale.MinMax]
 	maxabs   *state.Cell[scale.MaxAbs]
+
+	deviation scale.Deviation // of standard
+
+	in     *batch.Column // of the batch being processed
+	floats []float64     // its values, if it is of float64 without nulls
 
 	touched int // row that the scaler has just learnt; -1 = none
 	before  struct {
@@ -50,6 +56,14 @@ func newNumber(env *operators.Env, col spec.Column, c *vectorizeConfig) number {
 	return n
 }
 
+// of looks the column up in a batch, once for all its rows.
+func (n *number) of(b *batch.Batch) {
+	n.in, n.floats = n.col.Of(b), nil
+	if n.in.Type == batch.Float64 && !n.in.HasNulls() {
+		n.floats = n.in.Floats
+	}
+}
+
 // scaled lets the scaler learn x and scales it.
 func (n *number) scaled(x float64, row int) (float32, error) {
 	ok := true
@@ -57,9 +71,10 @@ func (n *number) scaled(x float64, row int) (float32, error) {
 	case n.standard != nil:
 		s := &n.standard.V
 		n.before.standard = *s
-		if ok = s.Update(s.Hold(x)); ok {
+		var z float64
+		if z, ok = n.deviation.Learn(s, x, n.clip); ok {
 			n.touched = row
-			x = s.Scale(x, n.clip)
+			x = z
 		}
 	case n.minmax != nil:
 		s := &n.minmax.V

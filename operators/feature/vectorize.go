@@ -81,6 +81,7 @@ type hashed struct {
 	seed  uint64 // the chain after the names
 	cols  []operators.Col
 	types []batch.Type
+	in    []*batch.Column // of the batch being processed
 }
 
 // vectorizer is the operator. Its features in order: numeric, hashed, text, sparse.
@@ -145,6 +146,16 @@ func names(cols []spec.Column) []string {
 
 func (v *vectorizer) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	to := v.out.Of(in)
+	for i := range v.numeric {
+		v.numeric[i].of(in)
+	}
+	for i := range v.hashed {
+		f := &v.hashed[i]
+		f.in = f.in[:0]
+		for _, c := range f.cols {
+			f.in = append(f.in, c.Of(in))
+		}
+	}
 	for row := range in.N {
 		if err := v.row(in, row, to); err != nil {
 			for i := range v.numeric {
@@ -163,11 +174,17 @@ func (v *vectorizer) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 // row appends the features of a row. On an error it leaves features and scalers
 // behind that the caller takes back.
 func (v *vectorizer) row(in *batch.Batch, row int, to *batch.Column) error {
+	at := len(to.Index)
+	index, value := to.Room(len(v.numeric) + len(v.hashed))
 	for i := range v.numeric {
 		n := &v.numeric[i]
 		n.touched = -1
-		x, ok := n.col.Of(in).Number(row)
-		if !ok {
+		var x float64
+		if row < len(n.floats) {
+			x = n.floats[row]
+		} else if y, ok := n.in.Number(row); ok {
+			x = y
+		} else {
 			continue
 		}
 		z, err := n.scaled(x, row)
@@ -177,21 +194,23 @@ func (v *vectorizer) row(in *batch.Batch, row int, to *batch.Column) error {
 			}
 			return err
 		}
-		to.AddFeature(n.index, z)
+		index[at], value[at] = n.index, z
+		at++
 	}
 features:
 	for i := range v.hashed {
 		f := &v.hashed[i]
 		h := f.seed
-		for j, c := range f.cols {
-			col := c.Of(in)
+		for j, col := range f.in {
 			if col.Null(row) {
 				continue features
 			}
 			h = link(h, v.textOf(col, f.types[j], row))
 		}
-		to.AddFeature(uint32(h)&v.mask, 1)
+		index[at], value[at] = uint32(h)&v.mask, 1
+		at++
 	}
+	to.Fill(at)
 	for i := range v.text {
 		t := &v.text[i]
 		if col := t.col.Of(in); !col.Null(row) {

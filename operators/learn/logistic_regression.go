@@ -79,7 +79,8 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			out.Reject(row, errScore)
 			continue
 		}
-		score[row], probability[row], version[row] = s, o.loss.Link(s), st.Version
+		here := o.loss.At(s)
+		score[row], probability[row], version[row] = s, here.Link(), st.Version
 		label, known := y.Number(row)
 		if !known {
 			lost.SetNull(row)
@@ -95,11 +96,15 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			out.Reject(row, errScore)
 			continue
 		}
-		if err := m.step(idx, val, o.loss.Gradient(at, label)); err != nil {
+		there := here
+		if at != s {
+			there = o.loss.At(at)
+		}
+		if err := m.step(idx, val, there.Gradient(label)); err != nil {
 			out.Reject(row, err)
 			continue
 		}
-		lost.Floats[row] = o.loss.Value(s, label)
+		lost.Floats[row] = here.Value(label)
 		st.Recent.add(lost.Floats[row])
 	}
 	return out.Emit(in)

@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"slices"
 	"strconv"
 	"time"
 	"unsafe"
@@ -138,6 +139,18 @@ func (c *Column) AddFeature(index uint32, value float32) {
 	c.Index = append(c.Index, index)
 	c.Value = append(c.Value, value)
 }
+
+// Room returns Index and Value with room for n more entries behind what they hold,
+// to be written by index. [Column.Fill] says how many there are.
+func (c *Column) Room(n int) ([]uint32, []float32) {
+	c.Index, c.Value = slices.Grow(c.Index, n), slices.Grow(c.Value, n)
+	end := len(c.Index) + n
+	return c.Index[:end], c.Value[:end]
+}
+
+// Fill makes entries that were written to [Column.Room] part of the sparse row
+// being built: all before n.
+func (c *Column) Fill(n int) { c.Index, c.Value = c.Index[:n], c.Value[:n] }
 
 // EndRow closes the row that was built by AddFeature, or by appending to Bytes.
 func (c *Column) EndRow() {

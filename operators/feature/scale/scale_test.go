@@ -2,6 +2,7 @@ package scale
 
 import (
 	"math"
+	"math/rand/v2"
 	"testing"
 )
 
@@ -194,5 +195,39 @@ func BenchmarkStandard(b *testing.B) {
 	}
 	if sum == 1 {
 		b.Log(sum)
+	}
+}
+
+// Learn gives the bits that the methods give one after another, also where the
+// state is set from outside between two rows.
+func TestDeviation(t *testing.T) {
+	rng := rand.New(rand.NewPCG(1, 1))
+	var a, b, old Standard
+	var d Deviation
+	for i := range 20000 {
+		x := rng.NormFloat64() * 3
+		switch {
+		case i%1000 == 7:
+			x *= 1e9
+		case i%1500 == 8:
+			x = math.Inf(1 - i%2*2)
+		case i%999 == 9:
+			x = math.MaxFloat64
+		}
+		if i%777 == 0 {
+			a, b = old, old
+		}
+		if i%500 == 0 {
+			old = a
+		}
+		clip := []float64{0, 5}[i%2]
+		ok := a.Update(a.Hold(x))
+		z, learnt := d.Learn(&b, x, clip)
+		if ok != learnt || a != b {
+			t.Fatalf("value %d, %v: %v %+v, want %v %+v", i, x, learnt, b, ok, a)
+		}
+		if want := a.Scale(x, clip); ok && math.Float64bits(z) != math.Float64bits(want) {
+			t.Fatalf("value %d, %v: score %v, want %v", i, x, z, want)
+		}
 	}
 }

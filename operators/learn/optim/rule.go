@@ -204,7 +204,8 @@ type Rule[F Float] struct {
 	slots                      int
 	l1, l2, rho, rest, eps     F
 	beta1, rest1, beta2, rest2 F
-	alpha, beta, tiny          F
+	alpha, beta                F
+	tiny                       float64
 	correct                    [][2]F // Adam: its corrections by step count, for the first steps
 	settled                    int64  // Adam: the step count from which on they are 1
 	undo                       []F    // slots of the last step's row as they were
@@ -217,9 +218,8 @@ func New[F Float](c Config) (*Rule[F], error) {
 		return nil, err
 	}
 	// The smallest normal number of F; that of float64 is 0 as a float32.
-	normal := 0x1p-1022
-	tiny := F(normal)
-	if tiny == 0 {
+	tiny := 0x1p-1022
+	if F(tiny) == 0 {
 		tiny = 0x1p-126
 	}
 	r := &Rule[F]{

@@ -11,8 +11,8 @@ func finite2[F Float](a, b F) bool { return (a-a)+(b-b) == 0 }
 
 // flush turns what has decayed below the normal numbers into 0: a processor
 // takes a hundred times as long over each of them.
-func flush[F Float](x, tiny F) F {
-	if abs(x) < tiny { // one branch that does not depend on the sign
+func flush[F Float](x F, tiny float64) F {
+	if math.Abs(float64(x)) < tiny { // one branch that does not depend on the sign
 		return 0
 	}
 	return x
