@@ -2,6 +2,7 @@ package codec
 
 import (
 	"bytes"
+	"encoding/binary"
 	"fmt"
 	"slices"
 	"strings"
@@ -27,6 +28,7 @@ type jsonDecoder struct {
 	b      []byte
 	cols   []*batch.Column
 	row    int
+	filled int      // columns that have a value
 	record uint64   // ordinal, to tell keys seen in this record
 	others [][]byte // the unknown keys of the objects that are open
 	arena  []byte   // unescaped keys, and strings that are skipped
@@ -38,11 +40,32 @@ type jsonDecoder struct {
 // that is skipped.
 type jsonKey struct {
 	pattern string // "key": as it usually stands in a record
+	word    uint64 // its first bytes, up to eight
+	mask    uint64 // which of eight bytes these are
 	path    string // column name, or the path to the object
 	col     int    // column, or -1
+	typ     batch.Type
 	object  *jsonObject
 	seen    uint64 // not a column: the record it was last seen in
 	next    int    // the key that followed it last time, or -1
+}
+
+// spell sets how the key usually stands in a record.
+func (k *jsonKey) spell(name []byte) {
+	k.pattern = string(quote(nil, name)) + ":"
+	var b, m [8]byte
+	for i := range copy(b[:], k.pattern) {
+		m[i] = 0xff
+	}
+	k.word, k.mask = binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint64(m[:])
+}
+
+// at reports whether the key stands at b[i:] as it usually does.
+func (k *jsonKey) at(b []byte, i int) bool {
+	if len(b)-i < 8 {
+		return bytesHasPrefix(b[i:], k.pattern)
+	}
+	return binary.LittleEndian.Uint64(b[i:])&k.mask == k.word && (len(k.pattern) <= 8 || bytesHasPrefix(b[i+8:], k.pattern[8:]))
 }
 
 type jsonObject struct {
@@ -55,7 +78,7 @@ func newJSONDecoder(s *batch.Schema, o Options) (*jsonDecoder, error) {
 	last := map[*jsonObject]int{} // the key added last
 	add := func(o *jsonObject, key, path string, k jsonKey) int {
 		k.path, k.next = path, -1
-		k.pattern = string(quote(nil, []byte(key))) + ":"
+		k.spell([]byte(key))
 		n := len(d.keys)
 		d.keys = append(d.keys, k)
 		o.index[key] = n
@@ -80,7 +103,7 @@ func newJSONDecoder(s *batch.Schema, o Options) (*jsonDecoder, error) {
 				if known {
 					return nil, fmt.Errorf("column %s: the schema also reads columns inside of it", f.Name)
 				}
-				add(o, part, path, jsonKey{col: i})
+				add(o, part, path, jsonKey{col: i, typ: f.Type})
 				break
 			}
 			if !known {
@@ -96,7 +119,8 @@ func newJSONDecoder(s *batch.Schema, o Options) (*jsonDecoder, error) {
 	for i, f := range s.Fields {
 		if _, known := d.root.index[f.Name]; !known {
 			n := len(d.keys)
-			d.keys = append(d.keys, jsonKey{path: f.Name, col: i, next: -1, pattern: string(quote(nil, []byte(f.Name))) + ":"})
+			d.keys = append(d.keys, jsonKey{path: f.Name, col: i, typ: f.Type, next: -1})
+			d.keys[n].spell([]byte(f.Name))
 			d.root.index[f.Name] = n
 		}
 	}
@@ -106,6 +130,7 @@ func newJSONDecoder(s *batch.Schema, o Options) (*jsonDecoder, error) {
 // Decode appends the one row of a record.
 func (d *jsonDecoder) Decode(value []byte, into *batch.Batch) (int, error) {
 	d.b, d.cols, d.row, d.err = value, into.Cols, rows(into), nil
+	d.filled = 0
 	d.record++
 	d.others, d.arena = d.others[:0], d.arena[:0]
 	if !d.decode() {
@@ -139,6 +164,9 @@ func (d *jsonDecoder) decode() bool {
 		d.fail(i, nil, "%s after the end of the object", d.found(i))
 		return false
 	}
+	if d.filled == len(d.cols) {
+		return true
+	}
 	for c, col := range d.cols {
 		if col.Len() > d.row {
 			continue
@@ -162,9 +190,12 @@ func (d *jsonDecoder) object(i int, o *jsonObject, depth int) int {
 	}
 	for {
 		var key *jsonKey
-		if k := *link; k >= 0 && bytesHasPrefix(b[i:], d.keys[k].pattern) {
+		end := 0
+		if k := *link; k >= 0 && d.keys[k].at(b, i) {
 			key = &d.keys[k]
-			i += len(key.pattern)
+			if i += len(key.pattern); key.col >= 0 {
+				end = d.quick(b, i, key)
+			}
 		} else {
 			var name []byte
 			if name, i = d.key(i); i < 0 {
@@ -177,25 +208,16 @@ func (d *jsonDecoder) object(i int, o *jsonObject, depth int) int {
 				d.others = append(d.others, name)
 			}
 		}
-		if i < len(b) && b[i] <= ' ' {
-			i = d.space(i)
+		if end == 0 {
+			end = d.value(i, key, depth)
 		}
-		if key == nil {
-			i = d.skip(i, depth+1)
-		} else {
+		if key != nil {
 			link = &key.next
-			switch {
-			case key.col >= 0:
-				i = d.cell(i, key.col)
-			case key.seen == d.record:
-				i = d.fail(i, nil, "duplicate key %q", key.path)
-			case key.object != nil:
-				i = d.inner(i, key, depth+1)
-			default:
-				key.seen = d.record
-				i = d.skip(i, depth+1)
+			if key.col >= 0 {
+				d.filled++
 			}
 		}
+		i = end
 		if i < 0 {
 			return -1
 		}
@@ -221,6 +243,25 @@ func (d *jsonDecoder) object(i int, o *jsonObject, depth int) int {
 	}
 }
 
+// value scans the value of a key; nil is a key that nobody knows.
+func (d *jsonDecoder) value(i int, key *jsonKey, depth int) int {
+	if i < len(d.b) && d.b[i] <= ' ' {
+		i = d.space(i)
+	}
+	switch {
+	case key == nil:
+		return d.skip(i, depth+1)
+	case key.col >= 0:
+		return d.cell(i, key.col)
+	case key.seen == d.record:
+		return d.fail(i, nil, "duplicate key %q", key.path)
+	case key.object != nil:
+		return d.inner(i, key, depth+1)
+	}
+	key.seen = d.record
+	return d.skip(i, depth+1)
+}
+
 // ignore remembers a key that no column is read from, so that it is predicted
 // like the others; nil when enough of them are remembered.
 func (d *jsonDecoder) ignore(o *jsonObject, name []byte, link *int) *jsonKey {
@@ -230,7 +271,8 @@ func (d *jsonDecoder) ignore(o *jsonObject, name []byte, link *int) *jsonKey {
 	}
 	d.ignored++
 	n := len(d.keys)
-	d.keys = append(d.keys, jsonKey{path: string(name), col: -1, next: -1, pattern: string(quote(nil, name)) + ":"})
+	d.keys = append(d.keys, jsonKey{path: string(name), col: -1, next: -1})
+	d.keys[n].spell(name)
 	o.index[string(name)] = n
 	*link = n // before the keys moved, which costs no more than a guess
 	return &d.keys[n]

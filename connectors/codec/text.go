@@ -10,20 +10,11 @@ import (
 )
 
 // plainLen returns how many bytes of b from the start are neither a quotation
-// mark, a backslash, a control character nor beyond ASCII. Eight at a time:
-// each test sets the high bit of the bytes it finds (the lowest one found is
-// exact, which is all that counts).
+// mark, a backslash, a control character nor beyond ASCII.
 func plainLen(b []byte) int {
-	const (
-		ones  = 0x0101010101010101
-		highs = 0x8080808080808080
-	)
 	i := 0
 	for ; i+8 <= len(b); i += 8 {
-		x := binary.LittleEndian.Uint64(b[i:])
-		quote := x ^ ones*'"'
-		slash := x ^ ones*'\\'
-		if m := (x | (x - ones*0x20) | (quote - ones) | (slash - ones)) & highs; m != 0 {
+		if m := unplain(binary.LittleEndian.Uint64(b[i:])); m != 0 {
 			return i + bits.TrailingZeros64(m)>>3
 		}
 	}

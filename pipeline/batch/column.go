@@ -1,6 +1,7 @@
 package batch
 
 import (
+	"encoding/binary"
 	"slices"
 	"strconv"
 	"time"
@@ -124,6 +125,19 @@ func (c *Column) AppendFloat(v float64) { c.Floats = append(c.Floats, v); c.numR
 func (c *Column) AppendBytes(v []byte) {
 	c.Bytes = append(c.Bytes, v...)
 	c.Off = append(c.Off, int32(len(c.Bytes)))
+	c.numRows++
+}
+
+// AppendWord appends a row to a String column: the n ≤ 8 lowest bytes of x, the
+// lowest first.
+func (c *Column) AppendWord(x uint64, n int) {
+	at := len(c.Bytes)
+	if cap(c.Bytes)-at < 8 {
+		c.Bytes = slices.Grow(c.Bytes, 8)
+	}
+	binary.LittleEndian.PutUint64(c.Bytes[at:at+8], x)
+	c.Bytes = c.Bytes[:at+n]
+	c.Off = append(c.Off, int32(at+n))
 	c.numRows++
 }
 
