@@ -28,23 +28,17 @@ func (l *latency) String() string {
 		l.P50, l.P99, l.P999, l.Max, 100*l.CPU, 100*l.Broker, l.Memory, l.Lost, l.Repeated)
 }
 
-// peerWarmUp is how long peers run before their latency counts, in seconds: two of them start a virtual machine first.
-const peerWarmUp = 10
-
 // openLoop sends at a constant rate, whatever comes back.
 func (h *harness) openLoop(ctx context.Context, variant string) (*latency, error) {
-	warm := h.rate * h.seconds / 4
-	if isPeer(variant) {
-		warm = max(warm, h.rate*peerWarmUp)
-	}
-	l, err := h.open(ctx, variant, warm+h.rate*h.seconds)
+	l, err := h.open(ctx, variant, h.seconds)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
-	if err := l.send(ctx, warm); err != nil {
+	if err := l.warmUp(ctx); err != nil {
 		return nil, err
 	}
+	warm := l.sent
 	measured, cpu, broker := time.Now(), l.p.cpu(), h.kafka.CPU()
 	if err := l.send(ctx, h.rate*h.seconds); err != nil {
 		return nil, err

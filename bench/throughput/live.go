@@ -44,9 +44,10 @@ type arrival struct {
 	p         float32
 }
 
-// open starts a variant over a topic of its own, to which nothing is sent yet.
-func (h *harness) open(ctx context.Context, variant string, total int) (l *live, err error) {
-	l = &live{h: h, variant: variant, from: fmt.Sprintf("live-%d", h.serial), gap: time.Second / time.Duration(h.rate), arrivals: make([]arrival, total)}
+// open starts a variant over a topic of its own, to which nothing is sent yet. It is for some seconds' events behind the
+// warm-up.
+func (h *harness) open(ctx context.Context, variant string, seconds int) (l *live, err error) {
+	l = &live{h: h, variant: variant, from: fmt.Sprintf("live-%d", h.serial), gap: time.Second / time.Duration(h.rate), arrivals: make([]arrival, h.rate*(warmAtMost+seconds))}
 	l.stop = func() {}
 	defer func() {
 		if err != nil {
@@ -78,7 +79,7 @@ func (h *harness) open(ctx context.Context, variant string, total int) (l *live,
 		return nil, err
 	}
 	l.events = clicks.New(2)
-	// The pass-through and the peers have a first record only once something was sent; their warm-up is longer.
+	// The pass-through and the peers have a first record only once something was sent.
 	for range 200 {
 		if variant == pass || isPeer(variant) || !l.p.firstRecord().IsZero() {
 			break
@@ -139,6 +140,27 @@ func (l *live) send(ctx context.Context, n int) error {
 	return ctx.Err()
 }
 
+// warmUp sends until outputs have been less than a second late for a while: a virtual machine takes its time until it runs, and
+// then has a backlog.
+func (l *live) warmUp(ctx context.Context) error {
+	second := l.h.rate
+	for good, i := 0, 0; good < warmFor; i++ {
+		if i == warmAtMost {
+			return fmt.Errorf("outputs are still more than a second late after %d s at %d/s\n%s", warmAtMost, second, l.p.output())
+		}
+		if err := l.send(ctx, second); err != nil {
+			return err
+		}
+		if good++; l.have.Load() < int64(l.sent-second) {
+			good = 0
+		}
+	}
+	return nil
+}
+
+// Seconds that a warm-up lasts, at least once outputs are on time and at most.
+const warmFor, warmAtMost = 5, 90
+
 // finish waits until all that was sent has come back, a while at most, and ends the process in good order.
 func (l *live) finish(ctx context.Context, patience time.Duration) error {
 	if err := l.sender.Flush(ctx); err != nil {
@@ -158,6 +180,7 @@ func (l *live) finish(ctx context.Context, patience time.Duration) error {
 	}
 	l.stop()
 	l.wg.Wait()
+	l.arrivals = l.arrivals[:l.sent]
 	if l.have.Load() == 0 {
 		return fmt.Errorf("nothing came back\n%s", l.p.output())
 	}

@@ -84,7 +84,7 @@ func options(args []string) (o opts, err error) {
 	f.DurationVar(&o.commit, "commit", 100*time.Millisecond, "commit interval of every variant")
 	f.BoolVar(&o.latency, "latency", false, "measure latency too, in an open loop")
 	f.IntVar(&o.rate, "rate", 5000, "events a second of the open loop")
-	f.IntVar(&o.seconds, "seconds", 20, "length of the open loop, after a warm-up of a quarter of it")
+	f.IntVar(&o.seconds, "seconds", 20, "length of the open loop, after a warm-up")
 	f.StringVar(&o.profile, "profile", "", "take a processor profile of gradstream over the backlog into this `folder`")
 	f.StringVar(&o.json, "json", "", "write the results to this `file`")
 	f.BoolVar(&o.warm, "warm", true, "begin with a run of the pass-through and one of gradstream that do not count, so that the broker is warm")

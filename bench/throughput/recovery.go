@@ -30,12 +30,15 @@ const onTime = time.Second
 
 // recover measures a variant.
 func (h *harness) recover(ctx context.Context, variant string) (*recovery, error) {
-	const before, after = 15, 20 // seconds of the stream
-	l, err := h.open(ctx, variant, h.rate*(before+after))
+	const before, after = 5, 20 // seconds of the stream
+	l, err := h.open(ctx, variant, before+after)
 	if err != nil {
 		return nil, err
 	}
 	defer l.close()
+	if err := l.warmUp(ctx); err != nil {
+		return nil, err
+	}
 	if err := l.send(ctx, h.rate*before); err != nil {
 		return nil, err
 	}
@@ -58,6 +61,9 @@ func (h *harness) recover(ctx context.Context, variant string) (*recovery, error
 	}
 	if err := l.finish(ctx, time.Minute); err != nil {
 		return nil, err
+	}
+	if err := l.p.stop(); err != nil {
+		return nil, fmt.Errorf("stopping: %w", err)
 	}
 	r, ok := recovered(l.arrivals, l.due, l.labels, was, killed, h.rate*3)
 	if !ok {
