@@ -21,11 +21,14 @@ func (h *harness) pipelineFile() string { return filepath.Join(h.dir, "clicks.ya
 // liveMark is in what gradstream logs when a task begins to read.
 const liveMark = "task restored"
 
+// tasksVariant begins the variants that set a number of tasks.
+const tasksVariant = "tasks="
+
 // spawner returns what starts a variant over a topic, as often as it is called. Every spawner has a group, state and output
 // topic of its own, of which it returns the last.
 func (h *harness) spawner(ctx context.Context, variant, from, listen string, commit time.Duration) (spawn func() (*process, error), output string, err error) {
 	h.serial++
-	name := fmt.Sprintf("%s-%d", variant, h.serial)
+	name := fmt.Sprintf("%s-%d", strings.ReplaceAll(variant, "=", "-"), h.serial)
 	output = name + ".predictions"
 	if err := h.create(ctx, output); err != nil {
 		return nil, "", err
@@ -41,13 +44,22 @@ func (h *harness) spawner(ctx context.Context, variant, from, listen string, com
 			return start(firstRecord, nil, self, passCommand, "-brokers", brokers, "-from", from, "-to", output, "-group", name, "-commit", commit.String())
 		}, output, err
 	}
-	env := []string{
-		"PIPELINE=" + name, "KAFKA_BROKERS=" + brokers, "COMMIT=" + commit.String(), "STATE_DIR=" + state,
-		"SOURCE=" + from, "OUTPUT=" + output, "SCALE=" + variant,
-	}
+	env := h.environment(name, variant, from, commit)
 	return func() (*process, error) {
 		return start(liveMark, env, h.binary, "run", "--listen", listen, h.pipelineFile())
 	}, output, nil
+}
+
+// environment is what makes a pipeline of clicks.yaml.
+func (h *harness) environment(name, variant, from string, commit time.Duration) []string {
+	scale, tasks := variant, "partitions"
+	if n, ok := strings.CutPrefix(variant, tasksVariant); ok {
+		scale, tasks = "standard", n
+	}
+	return []string{
+		"PIPELINE=" + name, "KAFKA_BROKERS=" + h.kafka.Addr(), "COMMIT=" + commit.String(), "STATE_DIR=" + filepath.Join(h.dir, "state"),
+		"SOURCE=" + from, "OUTPUT=" + name + ".predictions", "SCALE=" + scale, "TASKS=" + tasks,
+	}
 }
 
 // run is one pass over the backlog.
@@ -62,6 +74,7 @@ type run struct {
 	StartUp float64 `json:"start_up_seconds"`
 	Others  float64 `json:"others_cpu_share"` // of the machine, while it ran
 	Ratio   float64 `json:"ratio,omitempty"`  // to the pass-through of the round
+	*journaled
 	counted
 }
 
@@ -70,6 +83,9 @@ func (r *run) String() string {
 		r.PerSec/1e3, r.Middle/1e3, r.CPU, r.Broker, r.Memory, r.StartUp, 100*r.Others, r.Lost, r.Repeated)
 	if r.LogLoss != nil {
 		s += fmt.Sprintf(", log loss %.4f", *r.LogLoss)
+	}
+	if r.journaled != nil {
+		s += ", " + r.journaled.String()
 	}
 	return s
 }
@@ -113,6 +129,12 @@ func (h *harness) backlog(ctx context.Context, variant string, round int, profil
 	if err := p.stop(); err != nil {
 		return nil, fmt.Errorf("stopping: %w", err)
 	}
+	r := measure(all, before, p, h.events)
+	if variant != pass && !isPeer(variant) {
+		if r.journaled, err = h.journaled(ctx, variant, strings.TrimSuffix(topic, ".predictions"), float64(h.events)/r.PerSec); err != nil {
+			return nil, err
+		}
+	}
 	labels := h.labels
 	if variant == pass {
 		labels = nil
@@ -121,7 +143,6 @@ func (h *harness) backlog(ctx context.Context, variant string, round int, profil
 	if err != nil {
 		return nil, err
 	}
-	r := measure(all, before, p, h.events)
 	r.Variant, r.Round, r.Memory, r.counted = variant, round, memory, c
 	return r, h.drop(ctx, topic)
 }

@@ -3,6 +3,7 @@
 // machine at the same time.
 //
 //	go run ./bench/throughput [-events 2000000] [-rounds 3] [-peers all] [-latency] [-recovery] [-quick] [-profile DIR] [-json FILE]
+//	go run ./bench/throughput -partitions 64 -variants tasks=64,tasks=4 -rebuild
 //
 // It starts one broker, fills a topic with click events once, and then lets the
 // pass-through and the pipeline of clicks.yaml take turns over them: fresh output
@@ -11,6 +12,8 @@
 // the last stable offsets of the output topic have reached their end; the harness
 // looks every 25 ms. Then it reads the output read_committed and counts every id.
 // With -peers it does the same with the programs of bench/peers, whose tools have to be here: who is left out is said.
+// A variant tasks=N sets the number of tasks, and -rebuild rebuilds every task of a
+// run from its journal and compares the digest with the run's last checkpoint.
 // Processor time and memory come from /proc. The machine matters, and whatever
 // else runs on it: compare the ratios of one call, not the figures of two.
 package main
@@ -26,6 +29,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime"
+	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -60,10 +64,10 @@ func main() {
 	}
 }
 
-const partitions = 4
-
 type opts struct {
 	events, rounds int
+	partitions     int
+	rebuild        bool
 	variants       []string
 	peers          []peers.Peer
 	commit         time.Duration
@@ -81,6 +85,8 @@ func options(args []string) (o opts, err error) {
 	f := flag.NewFlagSet("throughput", flag.ContinueOnError)
 	f.IntVar(&o.events, "events", 2_000_000, "events in the backlog")
 	f.IntVar(&o.rounds, "rounds", 3, "rounds over the backlog; 0: none")
+	f.IntVar(&o.partitions, "partitions", 4, "partitions of every topic")
+	f.BoolVar(&o.rebuild, "rebuild", false, "behind each run of gradstream rebuild every task from the journal and compare")
 	f.DurationVar(&o.commit, "commit", 100*time.Millisecond, "commit interval of every variant")
 	f.BoolVar(&o.latency, "latency", false, "measure latency too, in an open loop")
 	f.IntVar(&o.rate, "rate", 5000, "events a second of the open loop")
@@ -89,7 +95,7 @@ func options(args []string) (o opts, err error) {
 	f.StringVar(&o.json, "json", "", "write the results to this `file`")
 	f.BoolVar(&o.warm, "warm", true, "begin with a run of the pass-through and one of gradstream that do not count, so that the broker is warm")
 	f.StringVar(&o.binary, "binary", "", "gradstream to measure; default: build it")
-	variants := f.String("variants", "pass,none,standard", "what takes turns: pass, and gradstream with numbers scaled none or standard")
+	variants := f.String("variants", "pass,none,standard", "what takes turns: pass, and gradstream with numbers scaled none or standard, or with a number of tasks: tasks=N")
 	others := f.String("peers", "", "what gradstream is compared with: all, or some of gohand,kstreams,flink,vw,river; the last four run once")
 	f.BoolVar(&o.recovery, "recovery", false, "measure what kill -9 costs, too")
 	quick := f.Bool("quick", false, "a look in a few minutes: fewer events, one round, a short open loop, no recovery")
@@ -105,11 +111,15 @@ func options(args []string) (o opts, err error) {
 	}
 	o.variants = strings.Split(*variants, ",")
 	for _, v := range o.variants {
-		if v != pass && v != "none" && v != "standard" && v != "minmax" && v != "maxabs" {
+		n, isTasks := strings.CutPrefix(v, tasksVariant)
+		switch t, e := strconv.Atoi(n); {
+		case isTasks && (e != nil || t < 1 || t > o.partitions):
+			err = fmt.Errorf("variant %q: expected 1 to %d tasks", v, o.partitions)
+		case !isTasks && v != pass && v != "none" && v != "standard" && v != "minmax" && v != "maxabs":
 			err = fmt.Errorf("no variant %q", v)
 		}
 	}
-	if f.NArg() > 0 || o.events < 1 || o.events > 100_000_000 || o.rounds < 0 || o.rate < 1 || o.seconds < 4 {
+	if err == nil && (f.NArg() > 0 || o.events < 1 || o.partitions < 1 || o.partitions > 1000 || o.events > 100_000_000 || o.rounds < 0 || o.rate < 1 || o.seconds < 4) {
 		err = errors.New("a flag is out of range, or there are arguments")
 	}
 	if err != nil {
@@ -169,7 +179,7 @@ func bench(ctx context.Context, o opts) (err error) {
 
 	res := &results{
 		Machine: machine(), Go: runtime.Version(), Kafka: realkafka.Version(), Taken: time.Now().UTC().Format(time.RFC3339),
-		Events: o.events, CommitMillis: o.commit.Milliseconds(), Partitions: partitions, LeftOut: left,
+		Events: o.events, CommitMillis: o.commit.Milliseconds(), Partitions: o.partitions, LeftOut: left,
 		PeerCommitMillis: peerCommit.Milliseconds(),
 	}
 	if o.rounds > 0 || o.profile != "" {

@@ -183,6 +183,11 @@ func (r *results) print(out io.Writer) {
 		}
 	}
 	w.Flush()
+	for _, x := range r.Runs {
+		if strings.HasPrefix(x.Variant, tasksVariant) {
+			fmt.Fprintf(out, "%s, round %d: %.0fk events/s, the broker takes %.2f cores; %v\n", x.Variant, x.Round, x.PerSec/1e3, x.Broker*x.PerSec/1e6, x.journaled)
+		}
+	}
 	for _, l := range r.Latencies {
 		fmt.Fprintf(out, "latency at %d/s, %s: %s\n", l.Rate, l.Variant, l.String())
 	}

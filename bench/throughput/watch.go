@@ -24,7 +24,7 @@ func (h *harness) client(extra ...kgo.Opt) (*kgo.Client, error) {
 }
 
 func (h *harness) create(ctx context.Context, topic string) error {
-	if _, err := h.adm.CreateTopic(ctx, partitions, 1, nil, topic); err != nil {
+	if _, err := h.adm.CreateTopic(ctx, int32(h.partitions), 1, nil, topic); err != nil {
 		return err
 	}
 	// A broker learns of it a moment after the controller has made it. The request
@@ -39,7 +39,7 @@ func (h *harness) create(ctx context.Context, topic string) error {
 			return err
 		}
 		t := resp.(*kmsg.MetadataResponse).Topics
-		if len(t) == 1 && t[0].ErrorCode == 0 && len(t[0].Partitions) == partitions {
+		if len(t) == 1 && t[0].ErrorCode == 0 && len(t[0].Partitions) == h.partitions {
 			return nil
 		}
 		time.Sleep(20 * time.Millisecond)
