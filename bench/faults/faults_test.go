@@ -32,7 +32,7 @@ func TestFaults(t *testing.T) {
 	} else if err != nil {
 		t.Fatal(err)
 	}
-	results, err := s.run(t.Context(), "F1.points,F3,F8,F15")
+	results, err := s.run(t.Context(), "F1.points,F3.term,F8,F15")
 	if err != nil {
 		t.Fatal(err)
 	}
