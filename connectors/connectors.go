@@ -170,10 +170,10 @@ type TaskLog interface {
 	// owner has taken the lock: the caller must stop at once and write nothing.
 	// Any other error is final for this task and explains itself.
 	Commit(ctx context.Context, s *Step) (journal int64, err error)
-	// TrimJournal deletes the journal's records before the offset, but for those
-	// younger than keep, and returns where the log begins then. It may run beside
-	// Commit.
-	TrimJournal(ctx context.Context, before int64, keep time.Duration) (start int64, err error)
+	// Trim deletes the records before the position, but for those younger than keep,
+	// and returns where the log begins then. The partition is the journal's or one of
+	// a topic that is the pipeline's own. It may run beside Commit.
+	Trim(ctx context.Context, before Position, keep time.Duration) (start int64, err error)
 	StateLog
 	Close() error
 }

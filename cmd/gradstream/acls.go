@@ -37,7 +37,7 @@ func acls(ctx context.Context, p *pipeline.Pipeline) (needed, create []acl, err 
 			one.operations = []string{"Write"}
 		default:
 			one.operations = []string{"Read", "Write"}
-			if t.Name == run.JournalTopic(p) {
+			if t.Name != run.StateTopic(p) {
 				one.operations = append(one.operations, "Delete") // of records that no checkpoint needs any more
 			}
 		}

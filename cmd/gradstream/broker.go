@@ -11,6 +11,7 @@ import (
 
 	"github.com/gradstream/gradstream/connectors/kafka"
 	"github.com/gradstream/gradstream/pipeline"
+	"github.com/gradstream/gradstream/pipeline/run"
 )
 
 // broker is a connection to the brokers of a pipeline, and the broker itself if
@@ -34,8 +35,8 @@ func (b *broker) close() {
 
 // connectOptions say what a connection is for.
 type connectOptions struct {
-	tasks    int    // number of tasks; 0 = administration only
-	instance string // static member id
+	topo     *run.Topology // of a pipeline that runs; nil = administration only
+	instance string        // static member id
 	metrics  prometheus.Registerer
 
 	feedBytes int                   // bytes a task's feed buffers; 0 = the default
@@ -77,11 +78,17 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 		}
 	}
 	var topics, outputs []string
-	for _, s := range p.Sources {
-		topics, outputs = append(topics, s.Topic), append(outputs, s.Errors)
+	for _, stage := range p.Stages() {
+		for _, s := range stage.Sources {
+			topics, outputs = append(topics, s.Topic), append(outputs, s.Errors)
+		}
+		for _, s := range stage.Sinks {
+			outputs = append(outputs, s.Topic)
+		}
 	}
-	for _, s := range p.Sinks {
-		outputs = append(outputs, s.Topic)
+	tasks, taskOf := 0, (func(string, int32) int)(nil)
+	if o.topo != nil {
+		tasks, taskOf = o.topo.Tasks, o.topo.TaskOf
 	}
 	var err error
 	if b.tls, b.sasl, err = security(p.Kafka); err != nil {
@@ -89,7 +96,7 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 		return nil, fmt.Errorf("pipeline %s: %w", p.Name, err)
 	}
 	b.cluster, err = kafka.Open(ctx, kafka.Options{
-		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Outputs: outputs, Tasks: o.tasks,
+		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Outputs: outputs, Tasks: tasks, TaskOf: taskOf,
 		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, FeedBytes: o.feedBytes, Metrics: o.metrics, LocalSteps: o.local, Log: a.log,
 	})
 	if err != nil {

@@ -175,7 +175,7 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 	if err != nil {
 		return fail(err)
 	}
-	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, tasks: topo.Tasks, instance: instance, metrics: reg, feedBytes: feedBytes(a.memory, topo.Tasks), local: func() map[int]uint64 { return localSteps(store) }})
+	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, topo: topo, instance: instance, metrics: reg, feedBytes: feedBytes(a.memory, topo.Tasks), local: func() map[int]uint64 { return localSteps(store) }})
 	if err != nil {
 		return fail(err)
 	}

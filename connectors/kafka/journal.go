@@ -55,11 +55,11 @@ func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, fro
 	}
 }
 
-// TrimJournal deletes the journal's records before the offset, except those
+// Trim deletes the records of a partition before the position, except those
 // younger than keep, and returns where the log starts then. The broker deletes
 // whole segments as it gets to it; what lies before the start is not read any more.
-func (l *taskLog) TrimJournal(ctx context.Context, before int64, keep time.Duration) (start int64, err error) {
-	tp := connectors.TopicPartition{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}
+func (l *taskLog) Trim(ctx context.Context, at connectors.Position, keep time.Duration) (start int64, err error) {
+	tp, before := at.TopicPartition, at.Next
 	if keep > 0 {
 		err := l.c.again(ctx, "times in "+tp.String(), func() error {
 			got, err := l.c.adm.ListOffsetsAfterMilli(ctx, time.Now().Add(-keep).UnixMilli(), tp.Topic)

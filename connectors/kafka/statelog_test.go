@@ -324,7 +324,7 @@ func appendSum(b []byte) []byte { // as appendPiece
 	return append(b, byte(s), byte(s>>8), byte(s>>16), byte(s>>24))
 }
 
-func TestTrimJournal(t *testing.T) {
+func TestTrim(t *testing.T) {
 	each(t, func(t *testing.T, e *env) {
 		ctx := testContext(t)
 		l := fenced(t, e.open(t, 2, nil), 1, "a")
@@ -333,6 +333,7 @@ func TestTrimJournal(t *testing.T) {
 			at = append(at, mustCommit(t, l, e.step(n, 1, 1)))
 		}
 		m := fenced(t, e.open(t, 2, nil), 1, "b")
+		tp := connectors.TopicPartition{Topic: m.c.opt.JournalTopic, Partition: 1}
 		all := []string{"a", "step 1", "step 2", "step 3", "step 4", "step 5", "b"}
 		for i, c := range []struct {
 			before int64
@@ -348,7 +349,7 @@ func TestTrimJournal(t *testing.T) {
 			{at[4], time.Hour, at[2], 3},
 			{at[4], time.Nanosecond, at[4], 5},
 		} {
-			start, err := m.TrimJournal(ctx, c.before, c.keep)
+			start, err := m.Trim(ctx, connectors.Position{TopicPartition: tp, Next: c.before}, c.keep)
 			if err != nil || start != c.start {
 				t.Errorf("%d: the log starts at %d, %v, want %d", i, start, err, c.start)
 			}

@@ -229,7 +229,7 @@ func (t *task) accept(ctx context.Context) error {
 	lost := int64(0)
 	for _, l := range a.Lost {
 		lost += l.Next - l.From
-		t.log.Error("input that the state will never see", "topic", t.w.p.Sources[l.Source].Topic, "partition", l.Partition, "from", l.From, "up_to", l.Next)
+		t.log.Error("input that the state will never see", "topic", t.of.p.Sources[l.Source].Topic, "partition", l.Partition, "from", l.From, "up_to", l.Next)
 	}
 	t.log.Error("A LOSS WAS ACCEPTED: the task goes on, its state is not that of all its input", "policy", a.Policy, "reason", a.Reason,
 		"state_of_step", a.Base, "last_step", a.Step, "offsets_lost", lost)

@@ -65,6 +65,7 @@ type input struct {
 	src     *pipeline.Source
 	index   int
 	dec     connectors.Decoder
+	timed   connectors.Timed // dec, if its records hold the event time
 	batch   *batch.Batch
 	timeCol int // position of the event time column; -1 = the record's timestamp
 	next    []func(b *batch.Batch) error
@@ -106,6 +107,7 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 				return nil, fmt.Errorf("source %s: %w", s.Name, err)
 			}
 			in.dec = dec
+			in.timed, _ = dec.(connectors.Timed)
 		}
 		c.inputs = append(c.inputs, in)
 		outlets[s.Name] = &in.next
@@ -309,8 +311,12 @@ func (c *core) decode(in *input, partition int32, n int, bytes int64, most bound
 		if rows >= math.MaxInt32-int(c.seq) {
 			return n, bytes, fmt.Errorf("offset %d of %s[%d] brings the step to more than %d rows", r.Offset, in.src.Topic, partition, math.MaxInt32)
 		}
+		at := r.Time
+		if in.timed != nil {
+			at = in.timed.EventTime()
+		}
 		for range rows {
-			b.Origin.Append(r.Offset, r.Time, c.seq)
+			b.Origin.Append(r.Offset, at, c.seq)
 			in.recOf = append(in.recOf, int32(n))
 			c.seq++
 		}

@@ -23,6 +23,7 @@ import (
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/feature"
 	"github.com/gradstream/gradstream/operators/learn"
+	"github.com/gradstream/gradstream/operators/route"
 	"github.com/gradstream/gradstream/pipeline"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/run"
@@ -30,7 +31,7 @@ import (
 	"github.com/gradstream/gradstream/state/pebblestore"
 )
 
-var registry = operators.Merge(&feature.Family, &learn.Family)
+var registry = operators.Merge(&feature.Family, &learn.Family, &route.Family)
 
 var formats = run.Formats{
 	NewDecoder: func(format string, s *batch.Schema) (connectors.Decoder, error) {
@@ -104,6 +105,7 @@ type cluster struct {
 	t     testing.TB
 	addrs []string
 	p     *pipeline.Pipeline
+	topo  *run.Topology // as the last worker found it
 }
 
 func newCluster(t testing.TB, p *pipeline.Pipeline, values [][]byte) *cluster {
@@ -150,7 +152,16 @@ func (c *cluster) produce(values [][]byte) {
 
 func (c *cluster) open(tasks int, instance string) *kafka.Cluster {
 	c.t.Helper()
-	k, err := kafka.Open(c.t.Context(), kafka.Options{Brokers: c.addrs, Pipeline: c.p.Name, Sources: []string{c.p.Sources[0].Topic}, Tasks: tasks, InstanceID: instance, Log: logger(c.t)})
+	o := kafka.Options{Brokers: c.addrs, Pipeline: c.p.Name, Tasks: tasks, InstanceID: instance, Log: logger(c.t)}
+	for _, stage := range c.p.Stages() {
+		for _, s := range stage.Sources {
+			o.Sources = append(o.Sources, s.Topic)
+		}
+	}
+	if tasks > 0 {
+		o.TaskOf = c.topo.TaskOf
+	}
+	k, err := kafka.Open(c.t.Context(), o)
 	if err != nil {
 		c.t.Fatal(err)
 	}
@@ -197,6 +208,7 @@ func (c *cluster) startOn(store state.Store, o run.Options) (*life, error) {
 	if err != nil {
 		return nil, err
 	}
+	c.topo = topo
 	o.Formats, o.InstanceID, o.Log = formats, "w1", logger(c.t)
 	k := c.open(topo.Tasks, "w1")
 	ctx, cancel := context.WithCancel(context.Background())

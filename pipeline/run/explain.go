@@ -102,7 +102,7 @@ func Explain(ctx context.Context, p *pipeline.Pipeline, past connectors.History,
 	if id.Step == r.begun {
 		return nil, wrongRequest("the checkpoint of task %d holds the state behind step %d; an explanation needs the state before it", id.Task, id.Step)
 	}
-	x := &explainer{r: r, p: p, id: id}
+	x := &explainer{r: r, p: r.t.of.p, id: id}
 	r.before = func(s *stepRecord) error {
 		if s.Step < id.Step {
 			return nil

@@ -138,7 +138,7 @@ func (w *worker) followEnds(ctx context.Context) {
 		w.mu.Unlock()
 		var at []connectors.Position
 		for _, t := range all {
-			for _, p := range w.partitionsOf(t.id) {
+			for _, p := range t.of.partitionsOf(t.id) {
 				at = append(at, connectors.Position{TopicPartition: p.TopicPartition, Next: connectors.Latest})
 			}
 		}

@@ -34,7 +34,7 @@ func (m margin) short(interval, every time.Duration) bool {
 // retention comes near.
 func (t *task) guard(ctx context.Context) {
 	before := map[connectors.TopicPartition]int64{}
-	for _, p := range t.w.partitionsOf(t.id) {
+	for _, p := range t.of.partitionsOf(t.id) {
 		before[p.TopicPartition] = -1
 	}
 	for tick := time.NewTicker(marginEvery); ; {
@@ -74,7 +74,7 @@ func (t *task) look(ctx context.Context, before map[connectors.TopicPartition]in
 		g := margin{TopicPartition: s.TopicPartition, needed: needed[i].Next, start: s.Next, before: before[s.TopicPartition]}
 		before[s.TopicPartition] = s.Next
 		t.w.metrics.margin(g)
-		if g.short(t.w.p.Checkpoint.Remote, marginEvery) {
+		if g.left() < 0 || !t.of.own(g.Topic) && g.short(t.w.p.Checkpoint.Remote, marginEvery) {
 			t.remote.hurry.Store(true)
 			t.log.Warn("retention comes near input that a restore from the remote checkpoint would read; a checkpoint is made now; if this lasts, raise retention.ms or make checkpoint.remote shorter",
 				"partition", s.TopicPartition, "needed_from", g.needed, "log_starts_at", g.start, "margin", g.left())

@@ -280,7 +280,7 @@ func (t *task) quarantine(k skip) error {
 		return fmt.Errorf("task %d: %w (%d were quarantined within an hour)", t.id, errTooMany, t.w.opts.MaxQuarantines)
 	}
 	t.poison.skips = append(t.poison.skips, k)
-	topic := t.w.p.Sources[k.Source].Topic
+	topic := t.of.p.Sources[k.Source].Topic
 	t.log.Error("quarantining a record: it goes to the errors topic and is not processed", "topic", topic, "partition", k.Partition,
 		"offset", k.Offset, "at", k.Operator, "reason", k.Reason, "where", k.Stack)
 	return nil

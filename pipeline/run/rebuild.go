@@ -153,12 +153,12 @@ func newRebuild(ctx context.Context, p *pipeline.Pipeline, past connectors.Histo
 		return nil, wrongRequest("no task %d: pipeline %s has %s", o.Task, p.Name, tasksText(topo.Tasks))
 	}
 	w := NewWorker(p, topo, cluster, nil, Options{Formats: o.Formats, Log: o.Log, Now: o.Now, BatchRows: o.BatchRows})
-	t := &task{id: o.Task, w: &w.w, log: o.Log.With("pipeline", p.Name, "task", o.Task), whole: true}
-	t.parts = t.w.partitionsOf(t.id)
+	t := &task{id: o.Task, w: &w.w, of: w.w.stageOf(o.Task), log: o.Log.With("pipeline", p.Name, "task", o.Task), whole: true}
+	t.parts = t.of.partitionsOf(t.id)
 	r := &rebuild{t: t, past: past, o: o, from: connectors.Earliest,
 		journal: connectors.TopicPartition{Topic: JournalTopic(p), Partition: int32(o.Task)}}
 	r.rep = &replay{t: t, verified: true}
-	if t.core, err = newCore(p, t.id, o.Formats, r.coreOptions()); err != nil {
+	if t.core, err = newCore(t.of.p, t.id, o.Formats, r.coreOptions()); err != nil {
 		return nil, err
 	}
 	if o.Checkpoint != nil {
@@ -170,33 +170,30 @@ func newRebuild(ctx context.Context, p *pipeline.Pipeline, past connectors.Histo
 }
 
 func (r *rebuild) coreOptions() coreOptions {
-	return coreOptions{BatchRows: r.o.BatchRows, SinkPartitions: r.t.w.partitionCount}
+	return coreOptions{BatchRows: r.o.BatchRows, SinkPartitions: r.t.of.partitionCount}
 }
 
 // topologyOf describes the topics of a pipeline that has run.
 func topologyOf(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin) (*Topology, error) {
-	id, tasks, topics, err := Topics(ctx, p, cluster)
+	topo, topics, err := survey(ctx, p, cluster)
 	if err != nil {
 		return nil, err
 	}
-	topo := &Topology{Cluster: id, Tasks: tasks, Sinks: map[string]int32{}}
-	byName := map[string]TopicState{}
-	for _, t := range topics {
-		byName[t.Name] = t
-		topo.Sinks[t.Name] = int32(t.Partitions)
-	}
-	switch journal := byName[JournalTopic(p)]; {
-	case journal.Missing:
-		return nil, wrongRequest("topic %s does not exist: pipeline %s has never run on these brokers, or its journal was deleted", journal.Name, p.Name)
-	case journal.Partitions != tasks:
-		return nil, wrongRequest("topic %s has %d partitions but the pipeline file says %s; give the file that made it", journal.Name, journal.Partitions, tasksText(tasks))
-	}
-	for _, s := range p.Sources {
-		t := byName[s.Topic]
-		if t.Missing {
-			return nil, fmt.Errorf("source topic %s does not exist any more: what was read from it cannot be replayed", s.Topic)
+	read := map[string]bool{}
+	for _, s := range topo.Stages {
+		for _, t := range s.Topics {
+			read[t.Name] = true
 		}
-		topo.Sources = append(topo.Sources, t.TopicInfo)
+	}
+	for _, t := range topics {
+		switch {
+		case t.Name == JournalTopic(p) && t.Missing:
+			return nil, wrongRequest("topic %s does not exist: pipeline %s has never run on these brokers, or its journal was deleted", t.Name, p.Name)
+		case t.Name == JournalTopic(p) && t.Partitions != topo.Tasks:
+			return nil, wrongRequest("topic %s has %d partitions but the pipeline file says %s; give the file that made it", t.Name, t.Partitions, tasksText(topo.Tasks))
+		case t.Missing && read[t.Name]:
+			return nil, fmt.Errorf("topic %s does not exist any more: what was read from it cannot be replayed", t.Name)
+		}
 	}
 	return topo, nil
 }
@@ -218,7 +215,7 @@ func (r *rebuild) load(s state.Inspector) error {
 	if !ok {
 		return wrongRequest("the state folder holds no checkpoint of task %d", t.id)
 	}
-	if err := t.w.sameOrigin(at); err != nil {
+	if err := t.of.sameOrigin(t.id, at); err != nil {
 		return err
 	}
 	handles, err := s.Handles(t.id)
@@ -237,7 +234,7 @@ func (r *rebuild) load(s state.Inspector) error {
 			return err
 		}
 	}
-	t.core.route(t.w.countsThen(sinksOfMeta(at.Meta)))
+	t.core.route(t.of.countsThen(sinksOfMeta(at.Meta)))
 	t.step, t.hash, t.restored, r.begun = at.Step, at.Hash, at.Step, at.Step
 	r.from, r.rep.from, r.rep.verified = at.Journal, at.Journal, false
 	r.startRow = t.core.engine.V.Rows
@@ -313,7 +310,7 @@ func (r *rebuild) reaches(to uint64) error {
 		for g := t.givenUp(first); g != nil && first <= last; g = t.givenUp(first) {
 			first = g.Step + 1
 		}
-		if s.graph != t.w.graph && first <= last {
+		if s.graph != t.of.graph && first <= last {
 			return fmt.Errorf("task %d: steps %d to %d were made by another pipeline file; give the file as it was then (what counts is in it, --set included), or start from a checkpoint behind step %d", id, first, last, last)
 		}
 	}

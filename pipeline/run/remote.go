@@ -229,7 +229,7 @@ func (t *task) saveRemote(ctx context.Context) error {
 			t.w.metrics.sent(t.id, size, now.Sub(begun), now)
 			t.log.Debug("remote checkpoint", "step", m.Step, "bytes", size, "took", now.Sub(begun))
 		}
-		t.trimJournal(ctx, m)
+		t.trim(ctx, m)
 	case ctx.Err() != nil: // told to stop
 	default:
 		t.w.metrics.remoteFailures.Inc()
@@ -343,21 +343,25 @@ func (t *task) saveRemoteLast(ctx context.Context) {
 	}
 }
 
-// trimJournal deletes the journal behind what a restore from a remote checkpoint
-// reads, now and then.
-func (t *task) trimJournal(ctx context.Context, m state.Manifest) {
+// trim deletes what a restore from a remote checkpoint does not read any more, now
+// and then: of the journal, and of rows that came across a repartition.
+func (t *task) trim(ctx context.Context, m state.Manifest) {
 	keep := t.w.opts.JournalKeep
 	now := t.w.now()
 	if keep < 0 || now.Sub(t.remote.trim) < keep/24 {
 		return
 	}
 	t.remote.trim = now
-	start, err := t.tlog.TrimJournal(ctx, m.Journal, keep)
-	if err != nil {
-		if ctx.Err() == nil {
-			t.log.Warn("the journal could not be trimmed", "before", m.Journal, "err", err)
+	journal := connectors.TopicPartition{Topic: JournalTopic(t.w.p), Partition: int32(t.id)}
+	// The journal first: an older local checkpoint is then found to be of no use.
+	for _, at := range append([]connectors.Position{{TopicPartition: journal, Next: m.Journal}}, t.of.ownPositions(m)...) {
+		start, err := t.tlog.Trim(ctx, at, keep)
+		if err != nil {
+			if ctx.Err() == nil {
+				t.log.Warn("a log of the pipeline's own could not be trimmed", "partition", at.TopicPartition, "before", at.Next, "err", err)
+			}
+			return
 		}
-		return
+		t.log.Debug("log trimmed", "partition", at.TopicPartition, "starts_at", start)
 	}
-	t.log.Debug("journal trimmed", "starts_at", start)
 }

@@ -51,7 +51,7 @@ func (l *topicInMemory) SaveState(_ context.Context, entries func(yield func(key
 	return err
 }
 
-func (l *topicInMemory) TrimJournal(context.Context, int64, time.Duration) (int64, error) {
+func (l *topicInMemory) Trim(context.Context, connectors.Position, time.Duration) (int64, error) {
 	return 0, nil
 }
 

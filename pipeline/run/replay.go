@@ -51,7 +51,7 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 				return fmt.Errorf("%w: step %d has another hash", errUncheckpointed, step.Step)
 			}
 			// With another file there may be other states.
-			if step.HasDigest && r.graph == t.w.graph && step.Digest != t.core.digest() {
+			if step.HasDigest && r.graph == t.of.graph && step.Digest != t.core.digest() {
 				return fmt.Errorf("%w: the state of step %d is damaged", errUncheckpointed, step.Step)
 			}
 			r.verified = true
@@ -87,11 +87,18 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 func (r *replay) open(o *openRecord) {
 	t := r.t
 	r.graph, r.foreign = o.Graph, nil
-	t.core.route(t.w.countsThen(o.Sinks))
+	t.core.route(t.of.countsThen(o.Sinks))
 	for _, s := range o.Sources {
-		if i := t.w.p.Source(s.Name); i >= 0 && r.foreign == nil {
-			r.foreign = sameSource(s, t.w.sourceInfo[i])
+		if i := t.of.p.Source(s.Name); i >= 0 && r.foreign == nil {
+			r.foreign = sameSource(s, t.of.Topics[i])
 		}
+	}
+	if r.foreign == nil {
+		var read []string
+		for _, s := range o.Sources {
+			read = append(read, s.Topic)
+		}
+		r.foreign = t.of.sameStage(t.id, read)
 	}
 	if r.foreign != nil {
 		return
@@ -119,7 +126,7 @@ func sameSource(was openSource, now connectors.TopicInfo) error {
 // step feeds exactly the records of a journaled step.
 func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	t := r.t
-	if r.graph != (state.Hash{}) && r.graph != t.w.graph {
+	if r.graph != (state.Hash{}) && r.graph != t.of.graph {
 		return fmt.Errorf("task %d: step %d has to be replayed, but the pipeline file was changed since; run the file as it was until it has stopped cleanly (SIGTERM), then change it", t.id, s.Step)
 	}
 	t.setPhase(Replay)

@@ -31,7 +31,7 @@ func (t *task) locate(ctx context.Context, open int64) error {
 	case err != nil:
 		reason, held = err.Error(), false
 	case held:
-		if err := t.w.sameOrigin(at); err != nil {
+		if err := t.of.sameOrigin(t.id, at); err != nil {
 			return err
 		}
 		var newest uint64

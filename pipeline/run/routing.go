@@ -12,12 +12,12 @@ import (
 // record says it, and for the first steps behind a checkpoint the manifest.
 
 // outputTopics lists the topics of sinks and of rejected records, ascending.
-func (w *worker) outputTopics() []string {
+func (g *stage) outputTopics() []string {
 	var all []string
-	for _, s := range w.p.Sinks {
+	for _, s := range g.p.Sinks {
 		all = append(all, s.Topic)
 	}
-	for _, s := range w.p.Sources {
+	for _, s := range g.p.Sources {
 		all = append(all, s.Errors)
 	}
 	slices.Sort(all)
@@ -25,27 +25,27 @@ func (w *worker) outputTopics() []string {
 }
 
 // partitionCount returns how many partitions a topic of outputs has now.
-func (w *worker) partitionCount(topic string) int32 { return max(w.partitions[topic], 1) }
+func (g *stage) partitionCount(topic string) int32 { return max(g.sinks[topic], 1) }
 
 // openSinks lists how many partitions the topics of outputs have now.
-func (w *worker) openSinks() []openSink {
+func (g *stage) openSinks() []openSink {
 	var all []openSink
-	for _, topic := range w.outputTopics() {
-		all = append(all, openSink{Topic: topic, Partitions: int(w.partitionCount(topic))})
+	for _, topic := range g.outputTopics() {
+		all = append(all, openSink{Topic: topic, Partitions: int(g.partitionCount(topic))})
 	}
 	return all
 }
 
 // countsThen returns how many partitions the topics had according to a record;
 // those that it does not name have as many as now.
-func (w *worker) countsThen(sinks []openSink) func(topic string) int32 {
+func (g *stage) countsThen(sinks []openSink) func(topic string) int32 {
 	return func(topic string) int32 {
 		for _, s := range sinks {
 			if s.Topic == topic {
 				return int32(max(s.Partitions, 1))
 			}
 		}
-		return w.partitionCount(topic)
+		return g.partitionCount(topic)
 	}
 }
 
@@ -56,8 +56,8 @@ const sinkMeta = "sink "
 // meta identifies what a checkpoint of the task belongs to, and says what the
 // steps behind it go on with.
 func (t *task) meta() map[string]string {
-	m := t.w.meta()
-	for _, topic := range t.w.outputTopics() {
+	m := t.of.meta()
+	for _, topic := range t.of.outputTopics() {
 		m[sinkMeta+topic] = strconv.Itoa(int(t.core.partitions(topic)))
 	}
 	return m

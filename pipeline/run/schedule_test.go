@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -120,9 +121,28 @@ func value(topic string, i, dice int) string {
 // journal gives, each input exactly once.
 //
 // A failing seed is run alone with -run TestSchedules/seed=N.
-func TestSchedules(t *testing.T) {
-	p := parse(t, shopYAML)
+func TestSchedules(t *testing.T) { schedules(t, parse(t, shopYAML)) }
+
+// cutYAML is the same with a second stage, of other tasks.
+var cutYAML = strings.Replace(shopYAML, `operators:
+  features:
+    from: views
+`, `operators:
+  by_user:
+    from: views
+    repartition: {key: user, partitions: 4}
+  features:
+    from: by_user
+`, 1)
+
+// TestSchedulesAcross does the same to a pipeline whose rows cross a repartition.
+func TestSchedulesAcross(t *testing.T) { schedules(t, parse(t, cutYAML)) }
+
+func schedules(t *testing.T, p *pipeline.Pipeline) {
 	seeds := 250
+	if len(p.Stages()) > 1 {
+		seeds = 100
+	}
 	if testing.Short() {
 		seeds = 40
 	}
@@ -141,13 +161,13 @@ func TestSchedules(t *testing.T) {
 		})
 	}
 	t.Logf("%+v", total)
-	if seeds >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0 || total.grown == 0) {
+	if seeds >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0 || len(p.Stages()) > 1 && total.crossed == 0 || total.grown == 0) {
 		t.Errorf("too little happened to prove anything: %+v", total)
 	}
 }
 
 type simCounts struct {
-	lives, crashes, stateLost, replayed, steps, outputs, rejected, fetched, saved, trims, grown int
+	lives, crashes, stateLost, replayed, steps, outputs, rejected, fetched, saved, trims, grown, crossed int
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -162,11 +182,13 @@ func (c *simCounts) add(o simCounts) {
 	c.saved += o.saved
 	c.trims += o.trims
 	c.grown += o.grown
+	c.crossed += o.crossed
 }
 
 type schedule struct {
 	t      *testing.T
 	p      *pipeline.Pipeline
+	topo   *Topology // as the last worker found it
 	b      *simBroker
 	dir    string
 	memory *memstore.Store
@@ -223,7 +245,7 @@ func (s *schedule) fill(n int) {
 // live is the life of one worker. The last one comes to the end of all input.
 func (s *schedule) live(last bool) {
 	t := s.t
-	c := &simCluster{simBroker: s.b, tasks: 2, dead: make(chan struct{}), fail: s.b.draw(2) * 5}
+	c := &simCluster{simBroker: s.b, dead: make(chan struct{}), fail: s.b.draw(2) * 5}
 	s.saved = c.fail == 0
 	c.slow = s.b.draw(2) * (1 + s.b.draw(4))
 	if !last && !s.b.odds(4) {
@@ -244,6 +266,7 @@ func (s *schedule) live(last bool) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	s.topo, c.tasks, c.taskOf = topo, topo.Tasks, topo.TaskOf
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
 	log := slog.New(slog.DiscardHandler)
@@ -296,7 +319,7 @@ func (s *schedule) await(w *Worker) {
 	for range 1000 {
 		time.Sleep(100 * time.Millisecond)
 		all := w.Status()
-		live := len(all) == 2
+		live := len(all) == s.topo.Tasks
 		for _, st := range all {
 			live = live && st.Phase == Live.String()
 		}
@@ -326,13 +349,17 @@ func (b *simBroker) done() bool {
 func (s *schedule) check() {
 	seen := map[string]int{} // topic and id of every output
 	offsets := map[connectors.TopicPartition]int64{}
-	for task := range 2 {
+	for task := range s.topo.Tasks {
 		s.fold(task, seen, offsets)
 	}
 	if !reflect.DeepEqual(offsets, s.b.group) {
 		s.t.Errorf("the journal ends at %v, the group at %v", offsets, s.b.group)
 	}
 	for tp, log := range s.b.sources {
+		if strings.HasSuffix(tp.Topic, ".repartition") {
+			s.crossed(tp, log) // folded as an input; what comes of it is looked at here
+			continue
+		}
 		for _, e := range log {
 			if e.control {
 				continue
@@ -366,10 +393,32 @@ func (s *schedule) check() {
 	}
 }
 
+// crossed checks the rows that came across a repartition in one of its partitions:
+// those of a key are in its partition, and those of one task in their order.
+func (s *schedule) crossed(tp connectors.TopicPartition, log []simEntry) {
+	last := map[int]OutputID{}
+	for i := range log {
+		r := &log[i].Record
+		if log[i].control {
+			continue
+		}
+		if q := kafka.PartitionForKey(r.Key, 4); q != tp.Partition {
+			s.t.Errorf("%v offset %d: key %s belongs in partition %d", tp, r.Offset, r.Key, q)
+		}
+		id, err := ParseOutputID(header(r, headerID))
+		if before := last[id.Task]; err != nil || id.Step < before.Step || id.Step == before.Step && id.Index <= before.Index {
+			s.t.Errorf("%v offset %d: %v behind %v, %v", tp, r.Offset, id, before, err)
+		}
+		last[id.Task] = id
+		s.count.crossed++
+	}
+}
+
 // fold feeds a core with the journal of a task and compares.
 func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.TopicPartition]int64) {
 	t := s.t
-	c, err := newCore(s.p, task, testFormats, coreOptions{})
+	p := s.stage(task).Pipeline
+	c, err := newCore(p, task, testFormats, coreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -401,7 +450,7 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 		c.begin(step.Clock)
 		rows := 0
 		for _, r := range step.Runs {
-			src := s.p.Sources[r.Source]
+			src := p.Sources[r.Source]
 			tp := connectors.TopicPartition{Topic: src.Topic, Partition: r.Partition}
 			var recs []connectors.Record
 			for _, e := range s.b.sources[tp] {
@@ -446,13 +495,17 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 }
 
 func (s *schedule) partitions(task int) (all []connectors.TopicPartition) {
-	for _, src := range s.p.Sources {
-		for q := task; q < src.Partitions; q += 2 {
-			all = append(all, connectors.TopicPartition{Topic: src.Topic, Partition: int32(q)})
+	for _, src := range s.stage(task).Pipeline.Sources {
+		for q := range int32(src.Partitions) {
+			if s.topo.TaskOf(src.Topic, q) == task {
+				all = append(all, connectors.TopicPartition{Topic: src.Topic, Partition: q})
+			}
 		}
 	}
 	return all
 }
+
+func (s *schedule) stage(task int) Stage { return s.topo.Stages[s.topo.stageOf(task)] }
 
 func (s *schedule) compare(task int, step *stepRecord, want, got []connectors.Output, seen map[string]int) {
 	if len(want) != len(got) || int64(len(got)) != step.Outputs {
@@ -495,7 +548,7 @@ func (s *schedule) restored(task int, last uint64, head state.Hash, digest uint6
 		t.Fatal(err)
 	}
 	m, _ := part.Last()
-	c, err := newCore(s.p, task, testFormats, coreOptions{})
+	c, err := newCore(s.stage(task).Pipeline, task, testFormats, coreOptions{})
 	if err != nil {
 		t.Fatal(err)
 	}

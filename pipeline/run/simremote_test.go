@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -136,12 +137,20 @@ func (l *simLog) LoadState(ctx context.Context, yield func(key, value []byte) er
 	return (&simImage{log: log}).LoadState(ctx, yield)
 }
 
-// TrimJournal hides what it deletes: the checks at the end want to see it.
-func (l *simLog) TrimJournal(_ context.Context, before int64, keep time.Duration) (int64, error) {
+// Trim hides what it deletes: the checks at the end want to see it.
+func (l *simLog) Trim(_ context.Context, at connectors.Position, keep time.Duration) (int64, error) {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
 	if keep > time.Hour { // all is younger
-		return l.c.trimmed[l.task], nil
+		return 0, nil
+	}
+	before := at.Next
+	if strings.HasSuffix(at.Topic, ".repartition") {
+		if l.c.taskOf(at.Topic, at.Partition) != l.task || before > l.c.group[at.TopicPartition] {
+			panic(fmt.Sprintf("task %d trims %v up to %d", l.task, at.TopicPartition, before))
+		}
+		l.c.starts[at.TopicPartition] = max(l.c.starts[at.TopicPartition], before)
+		return l.c.starts[at.TopicPartition], l.c.alive()
 	}
 	if log := l.c.journal[l.task]; before > log[len(log)-1].Offset {
 		panic("the end of the journal is trimmed")

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -46,6 +45,7 @@ const maxInflight = 2
 type task struct {
 	id    int
 	w     *worker
+	of    *stage
 	log   *slog.Logger
 	phase atomic.Int32
 
@@ -217,18 +217,18 @@ func (t *task) fence(ctx context.Context) (open int64, err error) {
 	if t.tlog, err = t.w.cluster.Log(t.id); err != nil {
 		return 0, err
 	}
-	t.parts = t.w.partitionsOf(t.id)
+	t.parts = t.of.partitionsOf(t.id)
 	starts := make([]connectors.Position, len(t.parts))
 	for i, p := range t.parts {
 		starts[i] = connectors.Position{TopicPartition: p.TopicPartition, Next: connectors.Earliest}
-		if t.w.p.Sources[p.source].Start == "latest" {
+		if t.of.p.Sources[p.source].Start == "latest" {
 			starts[i].Next = connectors.Latest
 		}
 	}
 	if starts, err = t.w.cluster.Resolve(ctx, starts); err != nil {
 		return 0, err
 	}
-	r := t.w.openRecord()
+	r := t.openRecord()
 	for i, p := range t.parts {
 		r.Positions = append(r.Positions, inputRun{Source: p.source, Partition: p.Partition, Next: starts[i].Next})
 	}
@@ -245,7 +245,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	if t.part, err = t.w.store.Open(t.id); err != nil {
 		return err
 	}
-	if t.core, err = newCore(t.w.p, t.id, t.w.formats, coreOptions{BatchRows: t.w.opts.BatchRows, SinkPartitions: t.w.partitionCount}); err != nil {
+	if t.core, err = newCore(t.of.p, t.id, t.w.formats, coreOptions{BatchRows: t.w.opts.BatchRows, SinkPartitions: t.of.partitionCount}); err != nil {
 		return err
 	}
 	if err := t.core.bind(t.part); err != nil {
@@ -253,7 +253,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	}
 	at, held := t.part.Last()
 	if held {
-		if err := t.w.sameOrigin(at); err != nil {
+		if err := t.of.sameOrigin(t.id, at); err != nil {
 			return err
 		}
 	}
@@ -269,11 +269,16 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	}
 	if held && t.plan == nil && len(t.accepted) == 0 {
 		if err := t.inputsReach(soft, t.logPositions()); err != nil {
+			if took, e := t.takeRemote(soft, at.Step+1, err.Error()); e != nil {
+				return e
+			} else if took {
+				return t.restore(ctx, soft, open)
+			}
 			return fmt.Errorf("task %d: the checkpoint is of step %d: %w: %w; start a worker whose state folder has a newer checkpoint, if there is one, or bring the records back; raise retention.ms of the topic for the next time",
 				t.id, at.Step, errGone, err)
 		}
 	}
-	t.core.route(t.w.countsThen(sinksOfMeta(at.Meta)))
+	t.core.route(t.of.countsThen(sinksOfMeta(at.Meta)))
 	rep := &replay{t: t, from: from, verified: !held}
 	if graph, err := hex.DecodeString(at.Meta["graph"]); err == nil {
 		copy(rep.graph[:], graph)
@@ -300,7 +305,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 	if t.journal.Load() == 0 {
 		t.journal.Store(open)
 	}
-	t.core.route(t.w.partitionCount)
+	t.core.route(t.of.partitionCount)
 	t.committed.Store(t.step)
 	t.needSave = t.replayed > 0
 	t.log.Info("task restored", "checkpoint", at.Step, "last_step", t.step, "replayed", t.replayed,
@@ -344,7 +349,7 @@ func (t *task) rebuildable(ctx context.Context, open int64) error {
 			if first == 0 {
 				first = s.Step
 			}
-			if graph != (state.Hash{}) && graph != t.w.graph && foreign == nil {
+			if graph != (state.Hash{}) && graph != t.of.graph && foreign == nil {
 				foreign = fmt.Errorf("step %d was made by another pipeline file", s.Step)
 			}
 		}
@@ -379,7 +384,7 @@ func (t *task) partitionOf(o *openRecord, r inputRun) int {
 	if r.Source >= len(o.Sources) {
 		return -1
 	}
-	r.Source = t.w.p.Source(o.Sources[r.Source].Name)
+	r.Source = t.of.p.Source(o.Sources[r.Source].Name)
 	return t.partitionOfRun(r)
 }
 
@@ -474,16 +479,4 @@ func (t *task) consume(i int, limit int64, most bounds) (recs []connectors.Recor
 		}
 	}
 	return recs, bytes, nil
-}
-
-// openRecord describes this worker and what it runs.
-func (w *worker) openRecord() openRecord {
-	r := openRecord{
-		Incarnation: w.incarnation, Worker: w.opts.InstanceID, Host: w.opts.Host, Build: w.opts.Version,
-		Arch: runtime.GOARCH, Graph: w.graph, Cluster: w.clusterID, Sinks: w.openSinks(),
-	}
-	for i, s := range w.p.Sources {
-		r.Sources = append(r.Sources, openSource{Name: s.Name, Topic: s.Topic, ID: w.sourceInfo[i].ID, Partitions: w.sourceInfo[i].Partitions})
-	}
-	return r
 }

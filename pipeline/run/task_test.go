@@ -37,7 +37,7 @@ func startSim(t *testing.T, p *pipeline.Pipeline, c *simCluster, store state.Sto
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.tasks = topo.Tasks
+	c.tasks, c.taskOf = topo.Tasks, topo.TaskOf
 	ctx, stop := context.WithCancel(t.Context())
 	if o.InstanceID = "w"; o.Formats.NewDecoder == nil {
 		o.Formats = testFormats
