@@ -131,9 +131,10 @@ func (h *harness) backlog(ctx context.Context, variant string, round int, profil
 	}
 	r := measure(all, before, p, h.events)
 	if variant != pass && !isPeer(variant) {
-		if r.journaled, err = h.journaled(ctx, variant, strings.TrimSuffix(topic, ".predictions"), float64(h.events)/r.PerSec); err != nil {
+		if r.journaled, err = h.journaled(ctx, variant, source, strings.TrimSuffix(topic, ".predictions")); err != nil {
 			return nil, err
 		}
+		r.PerTxn = float64(r.Transactions) / float64(h.events) * r.PerSec
 	}
 	labels := h.labels
 	if variant == pass {

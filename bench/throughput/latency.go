@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -20,12 +21,17 @@ type latency struct {
 	CPU     float64 `json:"cpu_share_of_a_core"`
 	Broker  float64 `json:"broker_cpu_share_of_a_core"`
 	Memory  float64 `json:"peak_rss_mib"`
+	*journaled
 	counted
 }
 
 func (l *latency) String() string {
-	return fmt.Sprintf("p50 %.0f ms, p99 %.0f ms, p99.9 %.0f ms, max %.0f ms, cpu %.0f %%, broker %.0f %%, %.0f MiB, lost %d, repeated %d",
+	s := fmt.Sprintf("p50 %.0f ms, p99 %.0f ms, p99.9 %.0f ms, max %.0f ms, cpu %.0f %%, broker %.0f %%, %.0f MiB, lost %d, repeated %d",
 		l.P50, l.P99, l.P999, l.Max, 100*l.CPU, 100*l.Broker, l.Memory, l.Lost, l.Repeated)
+	if l.journaled != nil {
+		s += ", " + l.journaled.String()
+	}
+	return s
 }
 
 // openLoop sends at a constant rate, whatever comes back.
@@ -38,19 +44,34 @@ func (h *harness) openLoop(ctx context.Context, variant string) (*latency, error
 	if err := l.warmUp(ctx); err != nil {
 		return nil, err
 	}
-	warm := l.sent
+	warm, name := l.sent, strings.TrimSuffix(l.output, ".predictions")
+	ours := strings.HasPrefix(variant, tasksVariant)
+	_, before, err := h.transactions(ctx, name)
+	if err != nil && ours {
+		return nil, err
+	}
 	measured, cpu, broker := time.Now(), l.p.cpu(), h.kafka.CPU()
 	if err := l.send(ctx, h.rate*h.seconds); err != nil {
 		return nil, err
 	}
 	took := time.Since(measured).Seconds()
 	r := &latency{Variant: variant, Rate: h.rate, CPU: (l.p.cpu() - cpu) / took, Broker: (h.kafka.CPU() - broker) / took}
+	_, after, err := h.transactions(ctx, name)
+	if err != nil && ours {
+		return nil, err
+	}
 	if err := l.finish(ctx, 15*time.Second); err != nil {
 		return nil, err
 	}
 	r.Memory = l.p.peakMemory()
 	if err := l.p.stop(); err != nil {
 		return nil, fmt.Errorf("stopping: %w", err)
+	}
+	if ours {
+		if r.journaled, err = h.journaled(ctx, variant, l.from, name); err != nil {
+			return nil, err
+		}
+		r.Transactions, r.PerTxn = after-before, float64(after-before)/took
 	}
 	var all []float64
 	for i := warm; i < len(l.arrivals); i++ {

@@ -3,7 +3,7 @@
 // machine at the same time.
 //
 //	go run ./bench/throughput [-events 2000000] [-rounds 3] [-peers all] [-latency] [-recovery] [-quick] [-profile DIR] [-json FILE]
-//	go run ./bench/throughput -partitions 64 -variants tasks=64,tasks=4 -rebuild
+//	go run ./bench/throughput -partitions 64 -variants tasks=64,tasks=4 -rebuild -latency
 //
 // It starts one broker, fills a topic with click events once, and then lets the
 // pass-through and the pipeline of clicks.yaml take turns over them: fresh output

@@ -31,24 +31,27 @@ func (j *journaled) String() string {
 	return s
 }
 
-// journaled counts the transactions of a run that took so many seconds, and rebuilds its tasks if that is asked for.
-func (h *harness) journaled(ctx context.Context, variant, name string, seconds float64) (*journaled, error) {
-	topic := name + ".journal"
-	ends, err := h.adm.ListEndOffsets(ctx, topic)
-	if err != nil {
-		return nil, err
+// transactions counts a pipeline's tasks and the transactions that they have committed.
+func (h *harness) transactions(ctx context.Context, name string) (tasks int, n int64, err error) {
+	ends, err := h.adm.ListEndOffsets(ctx, name+".journal")
+	if err == nil {
+		err = ends.Error()
 	}
-	j := &journaled{}
 	ends.Each(func(o kadm.ListedOffset) {
-		j.Tasks++
-		j.Transactions += o.Offset / 2 // each has one record and one marker here
+		tasks++
+		n += o.Offset / 2 // each has one record and one marker there
 	})
-	j.PerTxn = float64(j.Transactions) / seconds
-	if !h.rebuild {
-		return j, nil
+	return tasks, n, err
+}
+
+// journaled counts the transactions of a run over a topic, and rebuilds its tasks if that is asked for.
+func (h *harness) journaled(ctx context.Context, variant, from, name string) (j *journaled, err error) {
+	j = &journaled{}
+	if j.Tasks, j.Transactions, err = h.transactions(ctx, name); err != nil || !h.rebuild {
+		return j, err
 	}
 	begun := time.Now()
-	env := append(os.Environ(), h.environment(name, variant, source, h.commit)...)
+	env := append(os.Environ(), h.environment(name, variant, from, h.commit)...)
 	for task := range j.Tasks {
 		var past struct {
 			Step, Last uint64
