@@ -8,10 +8,13 @@ import (
 	"log/slog"
 	"os"
 	"reflect"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
 
 	"github.com/gradstream/gradstream/connectors"
 	"github.com/gradstream/gradstream/connectors/codec"
@@ -120,7 +123,9 @@ func value(topic string, i, dice int) string {
 // time. Whatever happened, what was published is what one undisturbed fold over the
 // journal gives, each input exactly once.
 //
-// A failing seed is run alone with -run TestSchedules/seed=N.
+// Every schedule aims at some of the crash points of the phases; all together hit
+// every one. GRADSTREAM_SCHEDULES=N runs N of them. A failing seed is run alone
+// with -run TestSchedules/seed=N, and GRADSTREAM_TEST_LOG=1 tells its story.
 func TestSchedules(t *testing.T) { schedules(t, parse(t, shopYAML)) }
 
 // cutYAML is the same with a second stage, of other tasks.
@@ -139,29 +144,38 @@ var cutYAML = strings.Replace(shopYAML, `operators:
 func TestSchedulesAcross(t *testing.T) { schedules(t, parse(t, cutYAML)) }
 
 func schedules(t *testing.T, p *pipeline.Pipeline) {
-	seeds := 250
+	seeds := 400
 	if len(p.Stages()) > 1 {
 		seeds = 100
 	}
 	if testing.Short() {
 		seeds = 40
 	}
-	total := simCounts{}
+	if n := os.Getenv("GRADSTREAM_SCHEDULES"); n != "" {
+		var err error
+		if seeds, err = strconv.Atoi(n); err != nil {
+			t.Fatalf("GRADSTREAM_SCHEDULES: %v", err)
+		}
+	}
+	total, hits, ran := simCounts{}, newSimHits(), 0
 	for seed := range seeds {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
-			dir := ""
-			if seed%20 == 0 {
-				dir = t.TempDir() // a store on disk
-			}
+			ran++
 			synctest.Test(t, func(t *testing.T) {
-				s := &schedule{t: t, p: p, b: newSimBroker(uint64(seed)), dir: dir, memory: memstore.New()}
+				s := &schedule{t: t, p: p, b: newSimBroker(uint64(seed)), memory: memstore.New(), hits: hits, next: 5 * seed}
+				if seed%8 == 0 { // a store on a disk that crashes with the process
+					s.memory, s.disk = nil, vfs.NewCrashableMem()
+				}
 				s.run()
 				total.add(s.count)
 			})
 		})
 	}
-	t.Logf("%+v", total)
-	if seeds >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0 || len(p.Stages()) > 1 && total.crossed == 0 || total.grown == 0) {
+	t.Logf("%d schedules: %+v%v", ran, total, hits)
+	if missed := hits.missed(); ran >= 300 && !t.Failed() && len(missed) > 0 {
+		t.Errorf("no process ended at %v", missed)
+	}
+	if ran >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0 || len(p.Stages()) > 1 && total.crossed == 0 || total.grown == 0) {
 		t.Errorf("too little happened to prove anything: %+v", total)
 	}
 }
@@ -190,8 +204,10 @@ type schedule struct {
 	p      *pipeline.Pipeline
 	topo   *Topology // as the last worker found it
 	b      *simBroker
-	dir    string
+	disk   *vfs.MemFS // nil = memory is used
 	memory *memstore.Store
+	hits   *simHits
+	next   int               // of simAims
 	older  []*memstore.Store // copies of it from earlier lives
 	made   int
 	saved  bool // the last worker could save
@@ -203,14 +219,16 @@ func (s *schedule) run() {
 	lives := 1 + s.b.draw(6)
 	for i := range lives {
 		s.live(i == lives-1)
-		if s.dir == "" && i < lives-1 && s.b.odds(4) {
+		if s.disk == nil && i < lives-1 && s.b.odds(4) {
 			s.count.stateLost++
 			s.memory = memstore.New()
 			if len(s.older) > 0 && s.b.odds(2) {
 				s.memory = s.older[s.b.draw(len(s.older))].Clone()
 			}
 		}
-		s.older = append(s.older, s.memory.Clone())
+		if s.disk == nil {
+			s.older = append(s.older, s.memory.Clone())
+		}
 		if i < lives-1 && s.b.odds(4) {
 			s.grow()
 		}
@@ -248,19 +266,29 @@ func (s *schedule) live(last bool) {
 	c := &simCluster{simBroker: s.b, dead: make(chan struct{}), fail: s.b.draw(2) * 5}
 	s.saved = c.fail == 0
 	c.slow = s.b.draw(2) * (1 + s.b.draw(4))
-	if !last && !s.b.odds(4) {
+	c.hits = s.hits
+	if !last && !s.b.odds(3) {
+		c.aim = aim{simCrash: simAims[s.next%len(simAims)], times: 1 + s.b.draw(2)*s.b.draw(5)}
+		s.next++
+		if c.aim.point == readingState && s.disk == nil {
+			s.memory = memstore.New() // else it has no reason to
+		}
+	} else if !last && !s.b.odds(4) {
 		c.crash, c.lose, c.shake = 2+s.b.draw(20), 5+s.b.draw(30), 2+s.b.draw(10)
 	} else if s.b.odds(2) {
 		c.lose = 5 + s.b.draw(30)
 	}
-	var store state.Store = s.memory
-	if s.dir != "" {
-		disk, err := pebblestore.Open(s.dir, pebblestore.Options{Pipeline: s.p.Name})
-		if err != nil {
-			t.Fatal(err)
+	store := s.open()
+	defer func() { _ = store.Close() }()
+	var left func() // puts what the crash left in the place of the store
+	c.onDead = func() {
+		if s.disk == nil {
+			memory := s.memory.Clone()
+			left = func() { s.memory = memory }
+			return
 		}
-		defer disk.Close()
-		store = disk
+		disk := s.disk.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: []int{0, 50, 100}[s.b.rng.IntN(3)], RNG: s.b.rng})
+		left = func() { s.disk = disk }
 	}
 	topo, err := Prepare(t.Context(), s.p, c, true)
 	if err != nil {
@@ -269,12 +297,16 @@ func (s *schedule) live(last bool) {
 	s.topo, c.tasks, c.taskOf = topo, topo.Tasks, topo.TaskOf
 	ctx, stop := context.WithCancel(t.Context())
 	defer stop()
+	if c.aim.phase == Replay && (c.aim.point == beforeLocal || c.aim.point == afterLocal) {
+		c.aim.times, c.aim.stop = 1, stop // what was replayed is saved
+	}
 	log := slog.New(slog.DiscardHandler)
 	if os.Getenv("GRADSTREAM_TEST_LOG") != "" {
 		log = slog.New(slog.NewTextHandler(os.Stderr, nil))
 	}
 	w := NewWorker(s.p, topo, c, &simStore{store, c}, Options{Formats: testFormats, Log: log, InstanceID: "w",
 		BatchRows: 1 + s.b.draw(30), PollRows: 1 + s.b.draw(60), JournalKeep: time.Nanosecond})
+	c.w = &w.w
 	done := make(chan error, 1)
 	go func() { done <- w.Run(ctx) }()
 	s.count.lives++
@@ -305,6 +337,9 @@ func (s *schedule) live(last bool) {
 	s.count.fetched += int(counted(w.w.metrics.remoteRestores))
 	s.count.saved += int(counted(w.w.metrics.remoteDuration))
 	s.count.trims, s.b.trims = s.count.trims+s.b.trims, 0
+	if left != nil {
+		defer left()
+	}
 	switch {
 	case err == nil:
 	case last || !errors.Is(err, errSimDead):
@@ -312,6 +347,18 @@ func (s *schedule) live(last bool) {
 	default:
 		s.count.crashes++
 	}
+}
+
+// open opens the store as the last life left it.
+func (s *schedule) open() state.Store {
+	if s.disk == nil {
+		return s.memory
+	}
+	disk, err := pebblestore.Open("state", pebblestore.Options{Pipeline: s.p.Name, FS: s.disk, MemTableBytes: 256 << 10})
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return disk
 }
 
 // await waits until all input is processed.
@@ -534,15 +581,8 @@ func (s *schedule) restored(task int, last uint64, head state.Hash, digest uint6
 	if last == 0 {
 		return
 	}
-	var store state.Store = s.memory
-	if s.dir != "" {
-		disk, err := pebblestore.Open(s.dir, pebblestore.Options{Pipeline: s.p.Name})
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer disk.Close()
-		store = disk
-	}
+	store := s.open()
+	defer func() { _ = store.Close() }()
 	part, err := store.Open(task)
 	if err != nil {
 		t.Fatal(err)

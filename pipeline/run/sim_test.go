@@ -26,6 +26,7 @@ type simBroker struct {
 	outputs map[int][]simStep // by task, as committed
 	group   map[connectors.TopicPartition]int64
 	epoch   map[int]int        // of the task's lock
+	open    map[int]*simTxn    // of the task, not decided
 	remote  map[int][]simState // by task: the state topic
 	trims   int
 	more    chan struct{}
@@ -50,7 +51,7 @@ func newSimBroker(seed uint64) *simBroker {
 	return &simBroker{
 		rng: rand.New(rand.NewPCG(seed, 99)), topics: map[string]connectors.TopicInfo{}, sources: map[connectors.TopicPartition][]simEntry{},
 		journal: map[int][]simEntry{}, outputs: map[int][]simStep{}, group: map[connectors.TopicPartition]int64{}, epoch: map[int]int{},
-		more: make(chan struct{}), starts: map[connectors.TopicPartition]int64{}, trimmed: map[int]int64{}, remote: map[int][]simState{},
+		more: make(chan struct{}), starts: map[connectors.TopicPartition]int64{}, trimmed: map[int]int64{}, remote: map[int][]simState{}, open: map[int]*simTxn{},
 	}
 }
 
@@ -89,16 +90,20 @@ func (b *simBroker) produce(tp connectors.TopicPartition, values ...string) {
 // simCluster is the broker as one worker sees it, until the worker is killed.
 type simCluster struct {
 	*simBroker
-	tasks    int
-	taskOf   func(topic string, partition int32) int
-	crash    int // one commit in so many ends the worker's life; 0 = none
-	lose     int // one commit in so many loses the lock; 0 = none
-	fail     int // one checkpoint in so many cannot be saved; 0 = none
-	slow     int // one remote checkpoint in so many cannot be saved, or is and nobody hears; 0 = none
-	shake    int // one look in so many, each 10 ms, moves a task away and back; 0 = none
-	dead     chan struct{}
-	deadOnce sync.Once
-	hang     atomic.Bool // commits have no answer
+	tasks  int
+	taskOf func(topic string, partition int32) int
+	crash  int // one step in so many, about, ends the worker's life somewhere; 0 = none
+	aim    aim // where its life ends, if it comes there
+	lose   int // one commit in so many loses the lock; 0 = none
+	fail   int // one checkpoint in so many cannot be saved; 0 = none
+	slow   int // one remote checkpoint in so many cannot be saved, or is and nobody hears; 0 = none
+	shake  int // one look in so many, each 10 ms, moves a task away and back; 0 = none
+	dead   chan struct{}
+	onDead func()      // called once, when the worker is killed; may be nil
+	hang   atomic.Bool // commits have no answer
+	w      *worker     // on this cluster
+	last   map[int]*task
+	hits   *simHits
 }
 
 var (
@@ -106,7 +111,21 @@ var (
 	_          = connectors.Cluster((*simCluster)(nil))
 )
 
-func (c *simCluster) kill() { c.deadOnce.Do(func() { close(c.dead) }) }
+// kill ends the worker's life, and reports whether it had not ended before.
+func (c *simCluster) kill() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	select {
+	case <-c.dead:
+		return false
+	default:
+	}
+	if c.onDead != nil {
+		c.onDead()
+	}
+	close(c.dead)
+	return true
+}
 
 func (c *simCluster) alive() error {
 	select {
@@ -232,12 +251,26 @@ func (l *simLog) Fence(ctx context.Context, open []byte) (int64, error) {
 	if err := l.c.pause(ctx, 5*time.Millisecond); err != nil {
 		return 0, err
 	}
+	if err := l.c.pass(l.task, beforeLock); err != nil {
+		return 0, err
+	}
 	l.c.mu.Lock()
-	defer l.c.mu.Unlock()
 	l.c.epoch[l.task]++
 	l.epoch = l.c.epoch[l.task]
 	l.marked = len(l.c.remote[l.task])
-	return l.c.journalize(l.task, open), nil
+	l.c.open[l.task] = nil // aborted, whoever began it
+	l.c.mu.Unlock()
+	for _, p := range []simPoint{locked, begun, produced} {
+		if err := l.stage(ctx, p, time.Millisecond); err != nil {
+			return 0, err
+		}
+	}
+	l.c.mu.Lock()
+	if l.c.epoch[l.task] == l.epoch {
+		l.c.open[l.task] = &simTxn{journal: slices.Clone(open)}
+	}
+	l.c.mu.Unlock()
+	return l.finish(endSent, endAcked)
 }
 
 // journalize appends a journal record and the control record that ends its
@@ -257,7 +290,7 @@ func (l *simLog) ReadJournal(_ context.Context, from, to int64, yield func(int64
 		if e.Offset < from || e.Offset > to || e.Offset < l.c.trimmed[l.task] {
 			continue
 		}
-		if err := l.c.alive(); err != nil {
+		if err := l.c.pass(l.task, readingJournal); err != nil {
 			return err
 		}
 		if err := yield(e.Offset, e.Value); err != nil {
@@ -274,33 +307,53 @@ func (l *simLog) Offsets(context.Context) ([]connectors.Position, error) {
 
 // Commit lets time pass and then does it or not, and says so or dies.
 func (l *simLog) Commit(ctx context.Context, s *connectors.Step) (int64, error) {
-	if err := l.c.pause(ctx, 30*time.Millisecond); err != nil {
+	if err := l.c.pause(ctx, 25*time.Millisecond); err != nil {
 		return 0, err
 	}
 	if l.c.hang.Load() {
 		<-ctx.Done()
 		return 0, ctx.Err()
 	}
-	dies := l.c.crash > 0 && l.c.odds(l.c.crash)
 	lost := l.c.lose > 0 && l.c.odds(l.c.lose)
-	if (dies || lost) && l.c.odds(2) { // before it is done
-		if dies {
-			l.c.kill()
-			return 0, errSimDead
+	if lost && l.c.odds(2) { // before it is done
+		return 0, connectors.ErrLost
+	}
+	x := &simTxn{}
+	for _, p := range []simPoint{beforeBegin, begun, produced, offsetsSent} {
+		switch p {
+		case produced:
+			x.outputs, x.journal = simStepOf(s), slices.Clone(s.Journal)
+		case offsetsSent:
+			x.offsets = slices.Clone(s.Offsets)
 		}
+		if err := l.stage(ctx, p, time.Millisecond); err != nil {
+			return 0, err
+		}
+		l.c.mu.Lock()
+		if p != beforeBegin && l.c.epoch[l.task] == l.epoch {
+			l.c.open[l.task] = x
+		}
+		l.c.mu.Unlock()
+	}
+	at, err := l.finish(endSent, endAcked)
+	if err != nil {
+		return 0, err
+	}
+	if lost {
 		return 0, connectors.ErrLost
 	}
 	l.c.mu.Lock()
-	if l.c.epoch[l.task] != l.epoch {
-		l.c.mu.Unlock()
-		return 0, connectors.ErrLost
-	}
-	at := l.c.journalize(l.task, s.Journal)
+	defer l.c.mu.Unlock()
 	if !s.Resolve(s.Journal) || s.Resolve(l.c.journal[l.task][0].Value) {
 		panic("a step does not recognise its journal record")
 	}
-	step := simStep{step: s.StepNo}
-	for _, o := range s.Outputs { // copies: the engine uses the memory again
+	return at, nil
+}
+
+// simStepOf copies a step's outputs: the engine uses the memory again.
+func simStepOf(s *connectors.Step) *simStep {
+	step := &simStep{step: s.StepNo}
+	for _, o := range s.Outputs {
 		o.Key, o.Value = slices.Clone(o.Key), slices.Clone(o.Value)
 		o.Headers = slices.Clone(o.Headers)
 		for i := range o.Headers {
@@ -308,20 +361,7 @@ func (l *simLog) Commit(ctx context.Context, s *connectors.Step) (int64, error) 
 		}
 		step.outputs = append(step.outputs, o)
 	}
-	l.c.outputs[l.task] = append(l.c.outputs[l.task], step)
-	l.c.cross(step.outputs)
-	for _, p := range s.Offsets {
-		l.c.group[p.TopicPartition] = p.Next
-	}
-	l.c.mu.Unlock()
-	switch {
-	case dies:
-		l.c.kill()
-		return 0, errSimDead
-	case lost:
-		return 0, connectors.ErrLost
-	}
-	return at, nil
+	return step
 }
 
 // cross appends what was published to topics that are read, and a control record
@@ -379,6 +419,9 @@ func (f *simFeed) Poll(ctx context.Context, limit int, only *connectors.TopicPar
 		if err := f.c.pause(ctx, 2*time.Millisecond); err != nil {
 			return connectors.Fetch{}, err
 		}
+		if err := f.c.pass(f.c.taskOf(f.parts[0].Topic, f.parts[0].Partition), polling); err != nil {
+			return connectors.Fetch{}, err
+		}
 		f.c.mu.Lock()
 		more := f.c.more
 		turn := f.c.rng.IntN(len(f.parts))
@@ -434,19 +477,24 @@ type simStore struct {
 
 func (s *simStore) Open(task int) (state.Partition, error) {
 	p, err := s.Store.Open(task)
-	return &simPartition{p, s.c}, err
+	return &simPartition{p, s.c, task}, err
 }
 
 type simPartition struct {
 	state.Partition
-	c *simCluster
+	c    *simCluster
+	task int
 }
 
 func (p *simPartition) Stage(m state.Manifest) (func(context.Context) error, error) {
 	// Invariant I4: the step must be in the journal when it is made durable.
 	commit, err := p.Partition.Stage(m)
 	return func(ctx context.Context) error {
-		if err := p.c.pause(ctx, 60*time.Millisecond); err != nil || p.c.fail > 0 && p.c.odds(p.c.fail) {
+		err := p.c.pause(ctx, 60*time.Millisecond)
+		if err == nil {
+			err = p.c.pass(p.task, beforeLocal)
+		}
+		if err != nil || p.c.fail > 0 && p.c.odds(p.c.fail) {
 			ended, cancel := context.WithCancel(ctx)
 			cancel()
 			return errors.Join(errors.New("no space left"), err, commit(ended))
@@ -454,7 +502,10 @@ func (p *simPartition) Stage(m state.Manifest) (func(context.Context) error, err
 		if !p.c.journaled(m) {
 			panic(fmt.Sprintf("a checkpoint of step %d, which is not committed", m.Step))
 		}
-		return commit(ctx)
+		if err := commit(ctx); err != nil {
+			return err
+		}
+		return p.c.pass(p.task, afterLocal)
 	}, err
 }
 

@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -34,11 +35,17 @@ func (l *simLog) SaveState(ctx context.Context, entries func(yield func(key, val
 	if err := l.c.pause(ctx, 80*time.Millisecond); err != nil {
 		return err
 	}
+	if err := l.c.pass(l.task, beforeRemote); err != nil {
+		return err
+	}
 	var all []simState
 	for range 1 + l.c.draw(2) { // an attempt that failed comes before
 		all = nil
 		err := entries(func(key, value []byte) error {
 			all = append(all, simState{slices.Clone(key), slices.Clone(value)})
+			if len(all) == 2 {
+				return l.c.pass(l.task, midRemote)
+			}
 			return nil
 		})
 		if err != nil {
@@ -49,13 +56,22 @@ func (l *simLog) SaveState(ctx context.Context, entries func(yield func(key, val
 	if fails && l.c.odds(2) {
 		return errors.New("no broker answers")
 	}
+	dead := l.c.pass(l.task, remoteSent)
+	if dead != nil && l.c.odds(2) {
+		return dead
+	}
+	if err := cmp.Or(l.keep(all, fails), dead); err != nil {
+		return err
+	}
+	return l.c.pass(l.task, remoteAcked)
+}
+
+// keep commits records of the state topic; it says that it failed if fails is set.
+func (l *simLog) keep(all []simState, fails bool) error {
 	l.c.mu.Lock()
 	defer l.c.mu.Unlock()
 	if l.c.epoch[l.task] != l.epoch {
 		return connectors.ErrLost
-	}
-	if err := l.c.alive(); err != nil {
-		return err
 	}
 	l.c.remote[l.task] = append(l.c.remote[l.task], all...)
 	if l.c.rng.IntN(3) == 0 {
@@ -134,7 +150,15 @@ func (l *simLog) LoadState(ctx context.Context, yield func(key, value []byte) er
 	l.c.mu.Lock()
 	log := slices.Clone(l.c.remote[l.task][:l.marked])
 	l.c.mu.Unlock()
-	return (&simImage{log: log}).LoadState(ctx, yield)
+	n := 0
+	return (&simImage{log: log}).LoadState(ctx, func(key, value []byte) error {
+		if n++; n == 2 {
+			if err := l.c.pass(l.task, readingState); err != nil {
+				return err
+			}
+		}
+		return yield(key, value)
+	})
 }
 
 // Trim hides what it deletes: the checks at the end want to see it.
