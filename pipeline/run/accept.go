@@ -44,35 +44,6 @@ type journaledAccept struct {
 // accepting reports whether the policy allows for losses.
 func (t *task) accepting() bool { return t.w.opts.Policy != "" && t.w.opts.Policy != PolicyFail }
 
-// beginAccepting takes the task to the end of its journal. What cannot be replayed
-// is given up if the policy says so, or if it was given up before.
-func (t *task) beginAccepting(ctx, soft context.Context) error {
-	t.plan = nil
-	for {
-		err := t.begin(ctx, soft)
-		if err == nil {
-			err = t.reachable(soft)
-		}
-		if err == nil && t.plan != nil {
-			return t.accept(ctx)
-		}
-		if err == nil || soft.Err() != nil {
-			return err
-		}
-		if again, e := t.giveUp(soft, err); !again {
-			return e
-		}
-		if err := t.close(); err != nil {
-			return err
-		}
-		if t.plan != nil && t.plan.Base == 0 {
-			if err := t.w.store.Delete(t.id); err != nil {
-				return err
-			}
-		}
-	}
-}
-
 // reachable checks that the input goes on where the task is. With the policy to
 // fail, reading finds out.
 func (t *task) reachable(ctx context.Context) error {
@@ -109,36 +80,40 @@ func (t *task) starts(ctx context.Context) ([]connectors.Position, error) {
 	return t.w.cluster.Resolve(ctx, at)
 }
 
-// giveUp looks for a way around an error of the way to the end of the journal.
-func (t *task) giveUp(ctx context.Context, why error) (again bool, err error) {
-	if !unreplayable(why) && !errors.Is(why, errGivenUp) || t.plan != nil {
-		return false, why
-	}
+// lookBack looks through the journal for losses that were accepted before, where
+// the way to its end has failed.
+func (t *task) lookBack(ctx context.Context, why error) (event, error) {
 	base := t.step
 	if t.accepting() && (t.w.opts.Policy == PolicyFromScratch || errors.Is(why, errUncheckpointed)) {
 		base = 0
 	}
 	end, err := t.survey(ctx, base)
 	if err != nil {
-		return false, errors.Join(why, err)
+		return judge(ctx, err), errors.Join(why, err)
 	}
 	if len(end.accepted) > len(t.accepted) {
 		t.accepted = end.accepted
-		return true, nil
+		err := t.close()
+		return judge(ctx, err), err
 	}
-	if errors.Is(why, errGivenUp) {
-		return false, why
+	if t.m.why == gone && !t.accepting() {
+		why = fmt.Errorf("%w; to go on without what is lost, start once with --policy %s (keeps the newest state there is) or --policy %s (empty state)", why, PolicyAcceptGap, PolicyFromScratch)
 	}
-	if !t.accepting() {
-		return false, fmt.Errorf("%w; to go on without what is lost, start once with --policy %s (keeps the newest state there is) or --policy %s (empty state)", why, PolicyAcceptGap, PolicyFromScratch)
-	}
+	t.surveyed = end
+	return none, why
+}
+
+// makePlan decides what is given up: what the journal's end, as surveyed, cannot be
+// reached without.
+func (t *task) makePlan(ctx context.Context, why error) error {
+	end, base := t.surveyed, t.surveyed.baseStep
 	starts, err := t.starts(ctx)
 	if err != nil {
-		return false, errors.Join(why, err)
+		return errors.Join(why, err)
 	}
 	group, err := t.tlog.Offsets(ctx)
 	if err != nil {
-		return false, errors.Join(why, err)
+		return errors.Join(why, err)
 	}
 	plan := &acceptedRecord{Policy: t.w.opts.Policy, Reason: cut(why.Error()), Step: end.step, Hash: end.hash, Base: base, Clock: end.clock}
 	for i, p := range t.parts {
@@ -159,12 +134,16 @@ func (t *task) giveUp(ctx context.Context, why error) (again bool, err error) {
 		}
 	}
 	t.plan = plan
-	return true, nil
+	if err := t.close(); err != nil || base > 0 {
+		return err
+	}
+	return t.w.store.Delete(t.id)
 }
 
 // journalEnd is where a journal comes to.
 type journalEnd struct {
 	first    uint64 // step
+	baseStep uint64 // behind which base says
 	step     uint64
 	hash     state.Hash
 	clock    int64
@@ -174,7 +153,7 @@ type journalEnd struct {
 
 // survey reads the journal from its start without replaying it.
 func (t *task) survey(ctx context.Context, base uint64) (*journalEnd, error) {
-	end := &journalEnd{at: map[int]int64{}, base: map[int]int64{}}
+	end := &journalEnd{baseStep: base, at: map[int]int64{}, base: map[int]int64{}}
 	move := func(runs []inputRun, index func(inputRun) int, first bool) {
 		for _, r := range runs {
 			i := index(r)
@@ -212,8 +191,8 @@ func (t *task) survey(ctx context.Context, base uint64) (*journalEnd, error) {
 	return end, err
 }
 
-// accept commits the decision to go on, now that the task is where it says.
-func (t *task) accept(ctx context.Context) error {
+// acceptLoss commits the decision to go on, now that the task is where it says.
+func (t *task) acceptLoss(ctx context.Context) error {
 	a := t.plan
 	b := a.append(nil)
 	s := connectors.Step{Journal: b, StepNo: a.Step, Meta: fmt.Sprintf("%d %x", a.Step, a.Hash[:8]),

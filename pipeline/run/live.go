@@ -13,7 +13,6 @@ import (
 // live processes new input, step after step, until draining ends or something
 // fails. The steps are committed by a goroutine of their own, in order.
 func (t *task) live(ctx, draining context.Context) error {
-	t.setPhase(Live)
 	t.poison.forget(t.parts)
 	t.flow.rows.Store(0)
 	t.flow.bytes.Store(0)
@@ -56,7 +55,8 @@ func (t *task) live(ctx, draining context.Context) error {
 
 	err := t.compute(hard, soft, ready)
 	if err == nil {
-		t.setPhase(Drain)
+		t.m = t.m.next(stopped)
+		t.setPhase(t.m.doing.phase())
 		err = t.saveLast(hard)
 	}
 	close(ready)

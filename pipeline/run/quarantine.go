@@ -335,20 +335,9 @@ func (r *replay) skipping(i int, limit int64, skips []skip) ([]connectors.Record
 	return recs, err
 }
 
-// Pauses before a task is restored after a failure on its input: there are several
-// failures to each record that is quarantined.
-const (
-	firstPause = 100 * time.Millisecond
-	mostPause  = 10 * time.Second
-)
-
 // retry waits before the task is restored. It returns false if it shall not be.
 func (t *task) retry(soft context.Context, err error) bool {
-	if t.step > t.failedAt || len(t.poison.skips) > t.failedSkips { // a decision is progress
-		t.pause = firstPause
-	} else {
-		t.pause = min(max(2*t.pause, firstPause), mostPause)
-	}
+	t.pause = failurePause(t.pause, t.step > t.failedAt || len(t.poison.skips) > t.failedSkips) // a decision is progress
 	t.failedAt, t.failedSkips = t.step, len(t.poison.skips)
 	var p *panicError
 	stack := ""

@@ -153,7 +153,7 @@ func newRebuild(ctx context.Context, p *pipeline.Pipeline, past connectors.Histo
 		return nil, wrongRequest("no task %d: pipeline %s has %s", o.Task, p.Name, tasksText(topo.Tasks))
 	}
 	w := NewWorker(p, topo, cluster, nil, Options{Formats: o.Formats, Log: o.Log, Now: o.Now, BatchRows: o.BatchRows})
-	t := &task{id: o.Task, w: &w.w, of: w.w.stageOf(o.Task), log: o.Log.With("pipeline", p.Name, "task", o.Task), whole: true}
+	t := &task{id: o.Task, w: &w.w, of: w.w.stageOf(o.Task), log: o.Log.With("pipeline", p.Name, "task", o.Task), whole: true, m: machine{doing: restoring}}
 	t.parts = t.of.partitionsOf(t.id)
 	r := &rebuild{t: t, past: past, o: o, from: connectors.Earliest,
 		journal: connectors.TopicPartition{Topic: JournalTopic(p), Partition: int32(o.Task)}}

@@ -129,7 +129,8 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	if r.graph != (state.Hash{}) && r.graph != t.of.graph {
 		return fmt.Errorf("task %d: step %d has to be replayed, but the pipeline file was changed since; run the file as it was until it has stopped cleanly (SIGTERM), then change it", t.id, s.Step)
 	}
-	t.setPhase(Replay)
+	t.m = t.m.next(more)
+	t.setPhase(t.m.doing.phase())
 	if err := t.openFeed(ctx); err != nil {
 		return err
 	}

@@ -9,22 +9,21 @@ import (
 	"github.com/gradstream/gradstream/state"
 )
 
-// unusable reports whether an error speaks of the local checkpoint, so that
+// isUnusable reports whether an error speaks of the local checkpoint, so that
 // another source of the state may do.
-func unusable(err error) bool {
+func isUnusable(err error) bool {
 	return errors.Is(err, errUncheckpointed) || errors.Is(err, state.ErrDamaged)
 }
 
 // locate makes the newest checkpoint the local one: it brings the remote one here
 // if there is none, none that can be used, or an older one.
-func (t *task) locate(ctx context.Context, open int64) error {
-	t.setPhase(Locate)
+func (t *task) locate(ctx context.Context) (took bool, err error) {
 	if t.fromNothing() {
-		return nil
+		return false, nil
 	}
 	at, held, err := t.localLast()
-	if err != nil && !unusable(err) {
-		return err
+	if err != nil && !isUnusable(err) {
+		return false, err
 	}
 	reason := "there is no local checkpoint"
 	switch {
@@ -32,15 +31,15 @@ func (t *task) locate(ctx context.Context, open int64) error {
 		reason, held = err.Error(), false
 	case held:
 		if err := t.of.sameOrigin(t.id, at); err != nil {
-			return err
+			return false, err
 		}
 		var newest uint64
-		newest, held, err = t.remoteStep(ctx, at, open)
+		newest, held, err = t.remoteStep(ctx, at)
 		switch {
 		case err != nil:
-			return err
+			return false, err
 		case held && newest <= at.Step:
-			return nil
+			return false, nil
 		case held:
 			reason = fmt.Sprintf("the local checkpoint is of step %d, there is a remote one of step %d", at.Step, newest)
 		default:
@@ -51,8 +50,7 @@ func (t *task) locate(ctx context.Context, open int64) error {
 	if held {
 		least = at.Step + 1
 	}
-	_, err = t.takeRemote(ctx, least, reason)
-	return err
+	return t.takeRemote(ctx, least, reason)
 }
 
 // fromNothing reports whether the empty state was decided for.
@@ -70,9 +68,9 @@ func (t *task) localLast() (m state.Manifest, ok bool, err error) {
 // remoteStep reads the journal behind a checkpoint: which remote checkpoint it
 // names last, and whether it holds the checkpoint's step, or ends before it, which
 // is for others to judge.
-func (t *task) remoteStep(ctx context.Context, at state.Manifest, open int64) (newest uint64, held bool, err error) {
+func (t *task) remoteStep(ctx context.Context, at state.Manifest) (newest uint64, held bool, err error) {
 	last := uint64(0)
-	err = t.tlog.ReadJournal(ctx, at.Journal, open, func(_ int64, b []byte) error {
+	err = t.tlog.ReadJournal(ctx, at.Journal, t.opened, func(_ int64, b []byte) error {
 		r, err := parseRecord(b)
 		if err != nil || r.step == nil {
 			return nil // whoever replays it will say what is wrong
@@ -134,16 +132,10 @@ func (t *task) takeRemote(ctx context.Context, least uint64, reason string) (too
 	return true, nil
 }
 
-// fallBack looks for another source of the state where the local checkpoint has
-// turned out to be of no use: the remote one, or the whole journal.
-func (t *task) fallBack(ctx context.Context, open int64, why error) error {
-	if _, has, _ := t.remote.confirmed(); !has && !t.fromNothing() { // else what is local came from there
-		if took, err := t.takeRemote(ctx, 0, why.Error()); took || err != nil {
-			return err
-		}
-	}
+// rebuild gives up the local state, for the journal as a whole to make it anew.
+func (t *task) rebuild(ctx context.Context, why error) error {
 	t.log.Warn("there is no checkpoint that can be used; rebuilding from the journal", "reason", why)
-	if err := t.rebuildable(ctx, open); err != nil {
+	if err := t.rebuildable(ctx); err != nil {
 		return err
 	}
 	return t.discard()

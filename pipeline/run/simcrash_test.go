@@ -64,6 +64,7 @@ var simCrashes = func() (all []simCrash) {
 	}{
 		{Fence, []simPoint{beforeLock, locked, begun, produced, endSent, endAcked}},
 		{Locate, []simPoint{readingJournal, readingState}},
+		{Restore, []simPoint{readingJournal}},
 		{Replay, append([]simPoint{readingJournal, polling}, local...)},
 		{Live, slices.Concat(commit, []simPoint{polling}, local, remote)},
 		{Drain, slices.Concat(commit, local, remote)},
@@ -114,7 +115,7 @@ func (h *simHits) missed() (all []simCrash) {
 func (h *simHits) String() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 0, 2, ' ', 0)
-	phases := []Phase{Fence, Locate, Replay, Live, Drain}
+	phases := []Phase{Fence, Locate, Restore, Replay, Live, Drain}
 	fmt.Fprint(w, "\ncrash point")
 	for _, p := range phases {
 		fmt.Fprintf(w, "\t%v", p)

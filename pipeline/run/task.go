@@ -16,26 +16,6 @@ import (
 	"github.com/gradstream/gradstream/state"
 )
 
-// Phase is where a task is in its life.
-type Phase int32
-
-// The phases, in the order a task goes through them. Any may end in Lost or
-// Failed.
-const (
-	Unassigned Phase = iota
-	Fence            // taking the lock, opening the journal
-	Locate           // finding the last committed step
-	Replay           // feeding the journaled steps after the checkpoint
-	Live             // processing new input
-	Drain            // finishing what was begun
-	Lost             // another worker has the task
-	Failed
-)
-
-func (p Phase) String() string {
-	return [...]string{"unassigned", "fence", "locate", "replay", "live", "drain", "lost", "failed"}[p]
-}
-
 // maxInflight is how many steps a task holds at a time: one is committed while the
 // next is computed.
 const maxInflight = 2
@@ -48,6 +28,7 @@ type task struct {
 	of    *stage
 	log   *slog.Logger
 	phase atomic.Int32
+	m     machine
 
 	core  *core
 	part  state.Partition
@@ -88,6 +69,7 @@ type task struct {
 	opened   int64 // offset of the open record in the journal
 	accepted []journaledAccept
 	plan     *acceptedRecord // loss to be accepted once the task is restored
+	surveyed *journalEnd     // what the plan is made from
 
 	failedAt    uint64 // last step when it failed on its input
 	failedSkips int    // decisions that were not committed then
@@ -122,69 +104,129 @@ type stepBuffer struct {
 // errUncheckpointed says that the local checkpoint is not in the journal.
 var errUncheckpointed = errors.New("the local checkpoint is not a state of this journal")
 
-// run takes the task from fencing to the end of its life: until soft ends and all
-// is committed, until ctx ends, which soft was derived from, or until something
-// fails. It may be called again after an error.
+// errRecalled says that a newer checkpoint was fetched while one was restored.
+var errRecalled = errors.New("there is a newer checkpoint now")
+
+// run takes the task from fencing to the end of its life, or to where it has to
+// wait: until soft ends and all is committed, until ctx ends, which soft was
+// derived from, or until something fails. What is to be done then, and from what
+// run goes on if it is called again, says t.m.
 func (t *task) run(ctx, soft context.Context) (err error) {
 	t.saving.Store(false) // a checkpoint staged for a step that was never committed
+	t.m.accept = t.accepting()
 	defer func() {
 		if r := recover(); r != nil {
 			err = fmt.Errorf("task %d: %w", t.id, panicked(r))
+			t.m = t.m.next(broken)
 		}
-		if err == nil || ctx.Err() != nil || errors.Is(err, errRetry) {
-			t.setPhase(Unassigned)
-		} else if errors.Is(err, connectors.ErrLost) {
-			t.setPhase(Lost)
-		} else {
-			t.setPhase(Failed)
+		t.setPhase(t.m.doing.phase())
+		if e := t.close(); e != nil {
+			err = errors.Join(err, e)
+			t.m = t.m.next(broken)
 		}
-		err = errors.Join(err, t.close())
 		if !t.hung.Load() {
 			t.care.end()
 		}
 	}()
-	err = t.beginAccepting(ctx, soft)
-	if err != nil && soft.Err() != nil && ctx.Err() == nil {
-		t.log.Info("stopped before it was live", "last_step", t.step, "replayed", t.replayed, "reason", err)
-		if t.replayed > 0 && t.whole {
-			return t.checkpoint(ctx) // the next start goes on from here
+	for {
+		switch t.m.doing {
+		case ended:
+			return nil
+		case failed, pausing, confirming:
+			return err
 		}
-		return nil
+		t.setPhase(t.m.doing.phase())
+		var e event
+		if e, err = t.do(ctx, soft, err); err != nil && ctx.Err() != nil {
+			e = killed
+		}
+		if e == stopped {
+			t.log.Info("stopped before it was live", "last_step", t.step, "replayed", t.replayed, "reason", err)
+		}
+		t.m = t.m.next(e)
 	}
-	if err != nil {
-		return err
-	}
-	if err = t.live(ctx, soft); t.accepting() && unreplayable(err) {
-		err = fmt.Errorf("%w (accept the loss): %w", errRetry, err)
-	}
-	return err
 }
 
-// begin takes the task to the end of its journal.
-func (t *task) begin(ctx, soft context.Context) error {
-	t.replayed, t.whole = 0, true
-	t.remote.reset()
-	t.told, t.noRemote = 0, nil
-	t.begun = t.w.now()
-	open, err := t.fence(soft)
-	if err != nil {
-		return err
-	}
-	t.fenced = t.w.now()
-	if err := t.locate(soft, open); err != nil {
-		return err
-	}
-	err = t.restore(ctx, soft, open)
-	for range 2 { // the remote checkpoint, then the journal
-		if !unusable(err) {
-			return err
+// do does what the machine says and tells what came of it. An error says why it
+// is not done; after it the machine may find another way, for which it is given
+// as why.
+func (t *task) do(ctx, soft context.Context, why error) (event, error) {
+	switch t.m.doing {
+	case fencing:
+		err := t.fence(soft)
+		return judge(soft, err), err
+	case locating:
+		took, err := t.locate(soft)
+		if took {
+			return recalled, nil
 		}
-		if err = t.fallBack(soft, open, err); err != nil {
-			return err
+		return judge(soft, err), err
+	case restoring, replaying:
+		err := t.restore(ctx, soft)
+		if errors.Is(err, errRecalled) {
+			return recalled, nil
 		}
-		err = t.restore(ctx, soft, open)
+		if err == nil {
+			err = t.reachable(soft)
+		}
+		return judge(soft, err), err
+	case recalling:
+		took, err := t.takeRemote(soft, 0, why.Error())
+		switch {
+		case err != nil:
+			return judge(soft, err), err
+		case took:
+			return recalled, nil
+		}
+		return none, why
+	case rebuilding:
+		err := t.rebuild(soft, why)
+		return judge(soft, err), err
+	case surveying:
+		return t.lookBack(soft, why)
+	case planning:
+		err := t.makePlan(soft, why)
+		return judge(soft, err), err
+	case accepting:
+		err := t.acceptLoss(ctx)
+		return judge(soft, err), err
+	case living, draining:
+		err := t.live(ctx, soft)
+		e := judge(ctx, err)
+		if e == gone && t.m.accept {
+			err = fmt.Errorf("the loss will be accepted: %w", err)
+		}
+		return e, err
+	case keeping:
+		if t.replayed > 0 && t.whole {
+			err := t.checkpoint(ctx) // the next start goes on from here
+			return judge(ctx, err), err
+		}
+		return done, nil
 	}
-	return err
+	panic("run: nothing to do while " + t.m.doing.String())
+}
+
+// judge says of which class an error is, of something that is given up when ctx
+// ends.
+func judge(ctx context.Context, err error) event {
+	switch {
+	case err == nil:
+		return done
+	case ctx.Err() != nil:
+		return stopped
+	case errors.Is(err, connectors.ErrLost):
+		return lost
+	case errors.Is(err, errRetry):
+		return spoiled
+	case unreplayable(err):
+		return gone
+	case isUnusable(err):
+		return unusable
+	case errors.Is(err, errGivenUp):
+		return givenUp
+	}
+	return broken
 }
 
 func (t *task) close() error {
@@ -212,10 +254,16 @@ func (t *task) setPhase(p Phase) {
 }
 
 // fence takes the lock of the task and writes the open record.
-func (t *task) fence(ctx context.Context) (open int64, err error) {
-	t.setPhase(Fence)
+func (t *task) fence(ctx context.Context) (err error) {
+	if !t.m.planned {
+		t.plan = nil
+	}
+	t.replayed, t.whole = 0, true
+	t.remote.reset()
+	t.told, t.noRemote = 0, nil
+	t.begun = t.w.now()
 	if t.tlog, err = t.w.cluster.Log(t.id); err != nil {
-		return 0, err
+		return err
 	}
 	t.parts = t.of.partitionsOf(t.id)
 	starts := make([]connectors.Position, len(t.parts))
@@ -226,21 +274,21 @@ func (t *task) fence(ctx context.Context) (open int64, err error) {
 		}
 	}
 	if starts, err = t.w.cluster.Resolve(ctx, starts); err != nil {
-		return 0, err
+		return err
 	}
 	r := t.openRecord()
 	for i, p := range t.parts {
 		r.Positions = append(r.Positions, inputRun{Source: p.source, Partition: p.Partition, Next: starts[i].Next})
 	}
 	t.opened, err = t.tlog.Fence(ctx, r.append(nil))
-	return t.opened, err
+	t.fenced = t.w.now()
+	return err
 }
 
 // restore rebuilds the state of the last committed step: the newest checkpoint,
 // then the journaled steps after it, emitting nothing. Between two steps it stops
 // when soft ends.
-func (t *task) restore(ctx, soft context.Context, open int64) error {
-	t.setPhase(Locate)
+func (t *task) restore(ctx, soft context.Context) error {
 	var err error
 	if t.part, err = t.w.store.Open(t.id); err != nil {
 		return err
@@ -272,7 +320,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 			if took, e := t.takeRemote(soft, at.Step+1, err.Error()); e != nil {
 				return e
 			} else if took {
-				return t.restore(ctx, soft, open)
+				return errRecalled
 			}
 			return fmt.Errorf("task %d: the checkpoint is of step %d: %w: %w; start a worker whose state folder has a newer checkpoint, if there is one, or bring the records back; raise retention.ms of the topic for the next time",
 				t.id, at.Step, errGone, err)
@@ -284,7 +332,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 		copy(rep.graph[:], graph)
 	}
 	t.loaded = t.w.now()
-	err = t.tlog.ReadJournal(soft, from, open, func(offset int64, b []byte) error {
+	err = t.tlog.ReadJournal(soft, from, t.opened, func(offset int64, b []byte) error {
 		if soft.Err() != nil {
 			return soft.Err()
 		}
@@ -303,7 +351,7 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 		return err
 	}
 	if t.journal.Load() == 0 {
-		t.journal.Store(open)
+		t.journal.Store(t.opened)
 	}
 	t.core.route(t.of.partitionCount)
 	t.committed.Store(t.step)
@@ -317,12 +365,12 @@ func (t *task) restore(ctx, soft context.Context, open int64) error {
 // rebuildable checks that the journal reaches back to the first step, that this
 // pipeline file made all steps, and that the input of them is still there, before
 // the local state is given up for a rebuild.
-func (t *task) rebuildable(ctx context.Context, open int64) error {
+func (t *task) rebuildable(ctx context.Context) error {
 	first := uint64(0)
 	var graph state.Hash
 	var foreign error
 	var starts []connectors.Position // of the partitions as the journal begins
-	err := t.tlog.ReadJournal(ctx, connectors.Earliest, open, func(_ int64, b []byte) error {
+	err := t.tlog.ReadJournal(ctx, connectors.Earliest, t.opened, func(_ int64, b []byte) error {
 		rec, err := parseRecord(b)
 		s, o := rec.step, rec.open
 		switch {

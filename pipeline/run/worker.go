@@ -270,20 +270,27 @@ func (w *worker) stopLate(id int, r *running) {
 // the group confirms that it is still this worker's: taking the lock of a task
 // that has moved away would stop its rightful owner.
 func (w *worker) supervise(ctx, soft context.Context, t *task) {
-	for pause := time.Second; ; pause = min(max(2*pause, time.Second), 30*time.Second) {
+	for pause := time.Duration(0); ; {
 		begun := w.now()
 		err := t.run(ctx, soft)
-		if err == nil || ctx.Err() != nil {
+		if ctx.Err() != nil {
 			return
 		}
-		if errors.Is(err, errRetry) {
+		switch t.m.doing {
+		case ended:
+			return
+		case pausing:
 			if !t.retry(soft, err) {
 				return
 			}
 			pause = 0 // the losses begin anew
-			continue
-		}
-		if !errors.Is(err, connectors.ErrLost) {
+		case confirming:
+			pause = lossPause(pause, w.now().Sub(begun))
+			t.log.Warn("task lost to another worker; will ask for it again while the group gives it to this one", "in", pause, "reason", err)
+			if !t.confirm(ctx, soft, pause) {
+				return
+			}
+		default:
 			var p *panicError
 			if errors.As(err, &p) {
 				t.log.Error("task failed", "err", err, "stack", string(p.stack))
@@ -296,16 +303,22 @@ func (w *worker) supervise(ctx, soft context.Context, t *task) {
 			}
 			return
 		}
-		if w.now().Sub(begun) > time.Minute {
-			pause = time.Second // not one loss after another
+		t.m = t.m.next(done)
+	}
+}
+
+// confirm waits until the group says that the task is this worker's. It returns
+// false if the task is given up before.
+func (t *task) confirm(ctx, soft context.Context, pause time.Duration) bool {
+	for {
+		select {
+		case <-soft.Done():
+			return false
+		case <-time.After(pause):
 		}
-		t.log.Warn("task lost to another worker; will ask for it again while the group gives it to this one", "in", pause, "reason", err)
-		for again := true; again; again = w.cluster.Confirm(ctx, t.id) != nil {
-			select {
-			case <-soft.Done():
-				return
-			case <-time.After(pause):
-			}
+		if t.w.cluster.Confirm(ctx, t.id) == nil {
+			return true
 		}
+		t.m = t.m.next(none)
 	}
 }
