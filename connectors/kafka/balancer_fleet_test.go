@@ -17,9 +17,10 @@ import (
 // fleet is several workers of one pipeline that commit steps without end. It
 // fails the test when two run a task at a time.
 type fleet struct {
-	t     *testing.T
+	t     testing.TB
 	e     *env
 	tasks int
+	idle  bool // tasks only wait
 
 	mu     sync.Mutex
 	runs   map[int]string // task: the worker that has it
@@ -28,7 +29,7 @@ type fleet struct {
 	lost   int            // tasks lost
 }
 
-func newFleet(t *testing.T, e *env, tasks int) *fleet {
+func newFleet(t testing.TB, e *env, tasks int) *fleet {
 	return &fleet{t: t, e: e, tasks: tasks, runs: map[int]string{}, starts: make([]int, tasks), done: make([]int, tasks)}
 }
 
@@ -38,6 +39,9 @@ func (f *fleet) start(id string, change func(*Options)) (stop func()) {
 	c := f.e.open(f.t, f.tasks, change)
 	h := &fleetHost{f: f, id: id, c: c}
 	h.run = h.steps
+	if f.idle {
+		h.run = func(_ int, quit <-chan struct{}) { <-quit }
+	}
 	h.quit, h.ended = map[int]chan struct{}{}, map[int]chan struct{}{}
 	ctx, cancel := context.WithCancel(context.Background())
 	end := make(chan error, 1)
@@ -281,4 +285,35 @@ func TestJoinLeaveStorm(t *testing.T) {
 		stopping.Wait()
 		f.once()
 	})
+}
+
+// BenchmarkFleet lets a worker join a large group, and leave it: ms/join and ms/leave are until the tasks are spread evenly
+// again. All workers share this process's processors with the broker, and the tasks do nothing, so it is the balancing alone.
+func BenchmarkFleet(b *testing.B) {
+	const tasks, workers = 1000, 100
+	f := newFleet(b, fake(b), tasks)
+	f.idle = true
+	var stops []func()
+	for i := range workers - 1 {
+		stops = append(stops, f.start(fmt.Sprint("w", i), static(fmt.Sprint("w", i))))
+	}
+	f.spread(workers - 1)
+	var join, leave time.Duration
+	for b.Loop() {
+		began := time.Now()
+		stop := f.start("last", static("last"))
+		f.spread(workers)
+		join += time.Since(began)
+		began = time.Now()
+		stop()
+		f.spread(workers - 1)
+		leave += time.Since(began)
+	}
+	b.ReportMetric(float64(join.Milliseconds())/float64(b.N), "ms/join")
+	b.ReportMetric(float64(leave.Milliseconds())/float64(b.N), "ms/leave")
+	var leaving sync.WaitGroup
+	for _, s := range stops {
+		leaving.Go(s)
+	}
+	leaving.Wait()
 }
