@@ -33,6 +33,7 @@ func TestKafka(t *testing.T) {
 	addr := k.Addrs()[0]
 	t.Run("four partitions", func(t *testing.T) { testFourPartitions(t, k) })
 	t.Run("crashes", func(t *testing.T) { testCrashes(t, k) })
+	t.Run("repartition", func(t *testing.T) { testRepartition(t, k) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, addr) })
 }
 

@@ -22,8 +22,10 @@ type Options struct {
 	Group    string // default Pipeline
 	Journal  string // topic; default Pipeline.journal
 	Sources  []Source
-	Outputs  []string // topics of sinks
-	Errors   []string // errors topics; default Pipeline.errors
+	Outputs  []string // topics of sinks, and of repartitions, which are sources as well
+	// Stages holds the number of tasks of each stage; default one stage that has all. Tasks are numbered through.
+	Stages []int
+	Errors []string // errors topics; default Pipeline.errors
 	// Drained says that workers were stopped after they had read all there was: then what is left is a violation, and of each task
 	// some checkpoint, if there are States, has to be at the last step.
 	Drained bool
@@ -42,6 +44,7 @@ type Options struct {
 // Source is a source of the pipeline.
 type Source struct {
 	Name, Topic string
+	Stage       int  // that reads it, from 0
 	Latest      bool // reading starts wherever; otherwise it must start at the first record
 	ManyRows    bool // a record may hold any number of rows, so rows are not compared with records
 }
@@ -67,7 +70,7 @@ type check struct {
 	report Report
 	topics map[string]*topic
 
-	sources []*source     // ascending by name
+	sources []*source     // by stage, ascending by name
 	found   []*kgo.Record // all outputs, if a watcher has to be compared with them
 	tasks   []*task
 }
@@ -144,12 +147,29 @@ func (c *check) open(ctx context.Context) error {
 	for _, s := range c.o.Sources {
 		c.sources = append(c.sources, &source{Source: s, topic: c.topics[s.Topic], offsets: make([][]int64, len(c.topics[s.Topic].lso))})
 	}
-	slices.SortFunc(c.sources, func(a, b *source) int { return cmp.Compare(a.Name, b.Name) })
+	slices.SortFunc(c.sources, func(a, b *source) int { return cmp.Or(cmp.Compare(a.Stage, b.Stage), cmp.Compare(a.Name, b.Name)) })
 	n := len(c.topics[c.o.Journal].lso)
-	for id := range n {
-		c.tasks = append(c.tasks, newTask(c, id, n))
+	if c.o.Stages == nil {
+		c.o.Stages = []int{n}
+	}
+	for stage, count := range c.o.Stages {
+		for range count {
+			c.tasks = append(c.tasks, newTask(c, len(c.tasks), stage, count))
+		}
+	}
+	if len(c.tasks) != n {
+		return fmt.Errorf("there are %d tasks, the journal has %d partitions", len(c.tasks), n)
 	}
 	return nil
+}
+
+// taskOf returns the task that reads a partition of a source.
+func (c *check) taskOf(source, partition int) *task {
+	first := 0
+	for _, count := range c.o.Stages[:c.sources[source].Stage] {
+		first += count
+	}
+	return c.tasks[first+partition%c.o.Stages[c.sources[source].Stage]]
 }
 
 func (c *check) readJournal(ctx context.Context) error {
@@ -198,7 +218,7 @@ func (c *check) consumed() func(source int, partition int32, offset int64) bool 
 	for k, s := range c.sources {
 		next[k] = make([]int64, len(s.lso))
 		for p := range next[k] {
-			next[k][p] = c.tasks[p%len(c.tasks)].reached(k, int32(p))
+			next[k][p] = c.taskOf(k, p).reached(k, int32(p))
 		}
 	}
 	return func(source int, partition int32, offset int64) bool { return offset < next[source][partition] }
@@ -220,7 +240,7 @@ func (c *check) checkGroup(ctx context.Context) error {
 	}
 	for k, s := range c.sources {
 		for p := range s.lso {
-			t := c.tasks[p%len(c.tasks)]
+			t := c.taskOf(k, p)
 			last := t.last
 			if last == nil {
 				continue // nothing was committed

@@ -27,6 +27,7 @@ import (
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/feature"
 	"github.com/gradstream/gradstream/operators/learn"
+	"github.com/gradstream/gradstream/operators/route"
 	"github.com/gradstream/gradstream/pipeline"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/run"
@@ -71,12 +72,17 @@ var formats = run.Formats{
 	PartitionForKey: kafka.PartitionForKey,
 }
 
+// crossing is the topic of the rows where there is a repartition.
+const crossing = "clicks.by_user.repartition"
+
 // engine runs real workers.
 type engine struct {
 	t     *testing.T
 	ctx   context.Context
 	addrs []string
 	p     *pipeline.Pipeline
+	topo  *run.Topology // as the last worker found it
+	cut   bool          // the users' models are behind a repartition
 	dir   string
 	sent  int
 
@@ -85,14 +91,19 @@ type engine struct {
 
 func newEngine(t *testing.T, tasks string, addrs []string) *engine {
 	t.Helper()
-	registry := operators.Merge(&feature.Family, &learn.Family)
-	p, errs := pipeline.Parse("pipeline.yaml", []byte(strings.Replace(clicks, "TASKS", tasks, 1)), pipeline.Options{Registry: registry})
+	return newEngineOf(t, strings.Replace(clicks, "TASKS", tasks, 1), addrs)
+}
+
+func newEngineOf(t *testing.T, text string, addrs []string) *engine {
+	t.Helper()
+	registry := operators.Merge(&feature.Family, &learn.Family, &route.Family)
+	p, errs := pipeline.Parse("pipeline.yaml", []byte(text), pipeline.Options{Registry: registry})
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
 	t.Cleanup(cancel)
-	e := &engine{t: t, ctx: ctx, addrs: addrs, p: p, dir: t.TempDir()}
+	e := &engine{t: t, ctx: ctx, addrs: addrs, p: p, cut: len(p.Stages()) > 1, dir: t.TempDir()}
 	k := e.open(0)
 	defer k.Close()
 	if err := k.Create(ctx, []connectors.Topic{{Name: "clicks", Partitions: 4}}); err != nil {
@@ -103,8 +114,11 @@ func newEngine(t *testing.T, tasks string, addrs []string) *engine {
 
 func (e *engine) open(tasks int) *kafka.Cluster {
 	e.t.Helper()
-	k, err := kafka.Open(e.ctx, kafka.Options{Brokers: e.addrs, Pipeline: "clicks", Sources: []string{"clicks"}, Tasks: tasks, InstanceID: "w1",
-		Log: slog.New(slog.DiscardHandler)})
+	o := kafka.Options{Brokers: e.addrs, Pipeline: "clicks", Sources: []string{"clicks"}, Tasks: tasks, InstanceID: "w1", Log: slog.New(slog.DiscardHandler)}
+	if e.cut && tasks > 0 {
+		o.Sources, o.TaskOf = append(o.Sources, crossing), e.topo.TaskOf
+	}
+	k, err := kafka.Open(e.ctx, o)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -152,6 +166,7 @@ func (e *engine) start() *life {
 	if err != nil {
 		e.t.Fatal(err)
 	}
+	e.topo = topo
 	store, err := pebblestore.Open(filepath.Join(e.dir, "state"), pebblestore.Options{Pipeline: "clicks"})
 	if err != nil {
 		e.t.Fatal(err)
@@ -228,7 +243,7 @@ func (e *engine) check(seen *Watcher) Report {
 		defer store.Close()
 		states = append(states, store)
 	}
-	report, err := Check(e.ctx, Options{
+	o := Options{
 		Brokers: e.addrs, Pipeline: "clicks", Sources: []Source{{Name: "clicks", Topic: "clicks"}}, Outputs: []string{"clicks.predictions"},
 		Drained: true, States: states, Seen: seen,
 		IDs: []IDs{{Source: "clicks", Output: "clicks.predictions", Of: idOf, In: idOf}},
@@ -238,7 +253,13 @@ func (e *engine) check(seen *Watcher) Report {
 			}
 			return 0
 		},
-	})
+	}
+	if e.cut {
+		o.Stages = []int{4, 3}
+		o.Sources = append(o.Sources, Source{Name: "by_user", Topic: crossing, Stage: 1})
+		o.Outputs = append(o.Outputs, crossing)
+	}
+	report, err := Check(e.ctx, o)
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -254,10 +275,12 @@ func TestEngine(t *testing.T) {
 		name  string
 		tasks string
 		real  bool
+		cut   bool
 	}{
-		{"four tasks", "partitions", false},
-		{"two tasks of two partitions", "2", false},
-		{"a real broker", "partitions", true},
+		{"four tasks", "partitions", false, false},
+		{"two tasks of two partitions", "2", false, false},
+		{"a repartition", "partitions", false, true},
+		{"a real broker", "partitions", true, false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			if !c.real {
@@ -274,7 +297,11 @@ func TestEngine(t *testing.T) {
 				t.Cleanup(func() { _ = b.Close() })
 				addrs = []string{b.Addr()}
 			}
-			crashes(t, newEngine(t, c.tasks, addrs))
+			text := strings.Replace(clicks, "TASKS", c.tasks, 1)
+			if c.cut {
+				text = strings.Replace(text, "  features:\n    from: clicks\n", "  by_user: {from: clicks, repartition: {key: user, partitions: 3}}\n  features:\n    from: by_user\n", 1)
+			}
+			crashes(t, newEngineOf(t, text, addrs))
 		})
 	}
 }
@@ -294,7 +321,11 @@ func crashes(t *testing.T, e *engine) {
 	for k := range 3 {
 		l := e.start()
 		e.produce(round)
-		l.await(round*k + round/2)
+		if e.cut {
+			l.await(round*2*k + round)
+		} else {
+			l.await(round*k + round/2)
+		}
 		l.crash()
 		old := filepath.Join(e.dir, fmt.Sprint("crash", k))
 		if err := os.CopyFS(old, os.DirFS(filepath.Join(e.dir, "state"))); err != nil {
@@ -306,7 +337,11 @@ func crashes(t *testing.T, e *engine) {
 		}
 	}
 	l := e.start()
-	l.await(e.sent)
+	bad, crossed := int64(e.sent/40), 0
+	if e.cut {
+		crossed = e.sent - int(bad) // each of them is processed once more
+	}
+	l.await(e.sent + crossed)
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -316,11 +351,10 @@ func crashes(t *testing.T, e *engine) {
 	watch.Stop()
 	r := e.check(watch)
 	t.Log(&r)
-	bad := int64(e.sent / 40)
-	if r.Inputs != int64(e.sent) || r.Outputs != r.Inputs || r.Rejected != bad || r.IDs != r.Inputs-bad || r.Lost+r.Duplicated != 0 || watch.Len() != e.sent {
+	if r.Inputs != int64(e.sent+crossed) || r.Outputs != r.Inputs || r.Rejected != bad || r.IDs != int64(e.sent)-bad || r.Lost+r.Duplicated != 0 || watch.Len() != e.sent {
 		t.Errorf("%v; %d records sent, %d seen", &r, e.sent, watch.Len())
 	}
-	if want := e.p.Tasks; want == 0 && len(r.Tasks) != 4 || want > 0 && len(r.Tasks) != want || r.Checkpoints < 2*len(r.Tasks) || r.Digests == 0 {
+	if want := e.p.Tasks; want == 0 && len(r.Tasks) != e.topo.Tasks || want > 0 && len(r.Tasks) != want || r.Checkpoints < 2*len(r.Tasks) || r.Digests == 0 {
 		t.Errorf("%d tasks, %d checkpoints, %d digests", len(r.Tasks), r.Checkpoints, r.Digests)
 	}
 	for id, task := range r.Tasks {
@@ -358,11 +392,7 @@ func (e *engine) rebuild() {
 	e.t.Helper()
 	k := e.open(0)
 	defer k.Close()
-	n := e.p.Tasks
-	if n == 0 {
-		n = 4
-	}
-	for task := range n {
+	for task := range e.topo.Tasks {
 		r, err := run.Rebuild(e.ctx, e.p, k, run.RebuildOptions{Formats: formats, Task: task})
 		if err != nil {
 			e.t.Fatal(err)

@@ -90,7 +90,7 @@ func (t *task) positionsAfter(n uint64) map[input]int64 {
 			break
 		}
 		for _, run := range s.Runs {
-			at[input{run.Source, run.Partition}] = run.Next
+			at[input{t.base + run.Source, run.Partition}] = run.Next
 		}
 	}
 	return at

@@ -13,7 +13,10 @@ import (
 type task struct {
 	c     *check
 	id    int
-	count int // tasks of the pipeline
+	stage int
+	count int       // tasks of the stage
+	base  int       // the stage's first source
+	own   []*source // those of the stage
 
 	opens        int
 	incarnations map[string]bool
@@ -32,7 +35,7 @@ type task struct {
 }
 
 type input struct {
-	source    int
+	source    int // among all; a journal counts those of the task's stage
 	partition int32
 }
 
@@ -48,9 +51,16 @@ type step struct {
 	quarantined int // outputs that say a record was quarantined
 }
 
-func newTask(c *check, id, count int) *task {
-	return &task{c: c, id: id, count: count, incarnations: map[string]bool{}, steps: map[uint64]*step{}, next: map[input]int64{},
+func newTask(c *check, id, stage, count int) *task {
+	t := &task{c: c, id: id, stage: stage, count: count, incarnations: map[string]bool{}, steps: map[uint64]*step{}, next: map[input]int64{},
 		starts: map[input]int64{}, writer: producer{id: -1}, writers: map[int64]bool{}, openTxn: map[producer]int64{}}
+	t.base = slices.IndexFunc(c.sources, func(s *source) bool { return s.Stage == stage })
+	for _, s := range c.sources {
+		if s.Stage == stage {
+			t.own = append(t.own, s)
+		}
+	}
+	return t
 }
 
 func (t *task) violation(rule Rule, step uint64, offset int64, format string, args ...any) {
@@ -59,8 +69,8 @@ func (t *task) violation(rule Rule, step uint64, offset int64, format string, ar
 
 // owns reports whether an input is the task's.
 func (t *task) owns(in input) bool {
-	return in.source >= 0 && in.source < len(t.c.sources) && in.partition >= 0 &&
-		int(in.partition) < len(t.c.sources[in.source].lso) && int(in.partition)%t.count == t.id
+	return in.source >= t.base && in.source < t.base+len(t.own) && in.partition >= 0 &&
+		int(in.partition) < len(t.c.sources[in.source].lso) && t.c.taskOf(in.source, int(in.partition)) == t
 }
 
 // inputs lists the task's inputs.
@@ -152,11 +162,11 @@ func (t *task) open(o *Open, offset int64) {
 	t.opens++
 	t.incarnations[o.Incarnation] = true
 	t.opened = o
-	if len(o.Sources) != len(t.c.sources) {
-		t.violation(K1, 0, offset, "opened with %d sources, there are %d", len(o.Sources), len(t.c.sources))
+	if len(o.Sources) != len(t.own) {
+		t.violation(K1, 0, offset, "opened with %d sources, there are %d", len(o.Sources), len(t.own))
 	}
-	for k, s := range o.Sources[:min(len(o.Sources), len(t.c.sources))] {
-		want := t.c.sources[k]
+	for k, s := range o.Sources[:min(len(o.Sources), len(t.own))] {
+		want := t.own[k]
 		if s.Name != want.Name || s.Topic != want.Topic || s.ID != want.id || s.Partitions != len(want.lso) {
 			t.violation(K1, 0, offset, "source %d is %s: topic %s, id %x, %d partitions; now it is %s: %s, %x, %d",
 				k, s.Name, s.Topic, s.ID, s.Partitions, want.Name, want.Topic, want.id, len(want.lso))
@@ -166,7 +176,7 @@ func (t *task) open(o *Open, offset int64) {
 		return
 	}
 	for _, p := range o.Positions {
-		in := input{p.Source, p.Partition}
+		in := input{t.base + p.Source, p.Partition}
 		if !t.owns(in) {
 			t.violation(K1, 0, offset, "opened with a position of source %d partition %d, which is not the task's", p.Source, p.Partition)
 			continue
@@ -189,7 +199,7 @@ func (t *task) accepted(a *Accepted, offset int64) {
 		t.violation(I1, a.Step, offset, "a loss is accepted behind step %d, which is not there", a.Step)
 	}
 	for _, p := range a.Positions {
-		in := input{p.Source, p.Partition}
+		in := input{t.base + p.Source, p.Partition}
 		if !t.owns(in) {
 			t.violation(K1, a.Step, offset, "a position of source %d partition %d, which is not the task's", p.Source, p.Partition)
 			continue
@@ -231,7 +241,7 @@ func (t *task) step(s *Step, offset int64, who producer) {
 	}
 	at := &step{Step: s, offset: offset, writer: who, begins: map[input]int64{}}
 	for _, run := range s.Runs {
-		in := input{run.Source, run.Partition}
+		in := input{t.base + run.Source, run.Partition}
 		if !t.owns(in) {
 			t.violation(K1, s.N, offset, "a run of source %d partition %d, which is not the task's", run.Source, run.Partition)
 			continue
@@ -283,7 +293,7 @@ func (t *task) checkRuns() {
 func (t *task) checkRows(s *step) {
 	records, end := int64(0), map[input]int64{}
 	for _, run := range s.Runs {
-		if in := (input{run.Source, run.Partition}); t.owns(in) {
+		if in := (input{t.base + run.Source, run.Partition}); t.owns(in) {
 			end[in] = run.Next
 		}
 	}
@@ -323,7 +333,7 @@ func (t *task) report() TaskReport {
 		r.Outputs += int64(len(s.outputs))
 		for in, begin := range s.begins {
 			for _, run := range s.Runs {
-				if in == (input{run.Source, run.Partition}) && begin >= 0 {
+				if in == (input{t.base + run.Source, run.Partition}) && begin >= 0 {
 					r.Inputs += between(t.c.sources[in.source].offsets[in.partition], begin, run.Next)
 					begin = run.Next
 				}
