@@ -37,7 +37,7 @@ var rows = []row{
 	{fault: "F18", name: "compaction", text: "state topic compacted, local state gone", run: compaction},
 	{fault: "F19", name: "hanging", text: "a stranger's open transaction on the journal", run: hanging},
 	{fault: "F20", name: "files", text: "local state deleted, its log damaged, an older copy put back", run: files},
-	{fault: "F20", name: "tables", text: "local state: tables with flipped bits, tables cut in half", run: tables},
+	{fault: "F20", name: "tables", text: "local state: tables with flipped bits, cut in half, flipped while in use", run: tables},
 	{fault: "F20", name: "swapped", text: "two workers' folders exchanged", run: swapped},
 	{fault: "F21", name: "rollback", text: "the broker comes back with an older disk: refused", own: true, run: rollback},
 	{fault: "F22", name: "power", text: "power cut with unsynced data", why: "needs a disk that forgets what was not synced; state/pebblestore TestCrash and pipeline/run TestCrashes do it with clones of a crashed file system"},

@@ -291,7 +291,28 @@ func tables(l *lab) error {
 			return err
 		}
 	}
-	return nil
+	// Now under a worker that runs: it reads them for the next remote checkpoint, and all its tasks have to be restored.
+	l.sleep(1500*time.Millisecond, 0)
+	if err := w.kill(); err != nil {
+		return err
+	}
+	if err := l.restart(w); err != nil {
+		return err
+	}
+	restored, _ := w.replayed()
+	n, err := l.harm(l.stateDir(w), `\.sst$`, flip)
+	if err != nil {
+		return err
+	}
+	l.did("flipped while it runs", n)
+	if err := w.await(l.ctx, "set aside and begun anew", 1, 60*time.Second); err != nil {
+		return err
+	}
+	if err := w.await(l.ctx, "task restored", restored+partitions, 60*time.Second); err != nil {
+		return err
+	}
+	l.note("%d warnings of lost state", len(w.said("the local state is lost")))
+	return l.arrive(200)
 }
 
 func flip(f *os.File, size int64) error {
