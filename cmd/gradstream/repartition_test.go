@@ -76,7 +76,9 @@ func newShop(t *testing.T, addr string) *shop {
 	return s
 }
 
-func (s *shop) env(dir string) []string { return []string{"KAFKA_BROKERS=" + s.addr, "STATE_DIR=" + dir} }
+func (s *shop) env(dir string) []string {
+	return []string{"KAFKA_BROKERS=" + s.addr, "STATE_DIR=" + dir}
+}
 
 // do runs a command on the pipeline file.
 func (s *shop) do(command string, more ...string) string {
