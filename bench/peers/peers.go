@@ -45,17 +45,19 @@ type Peer struct {
 	// About says what it is and how it delivers.
 	About string
 	// Slow peers take ten times as long, and those on the JVM are measured warm: once over many events.
-	Slow  bool
+	Slow bool
+	// Once is set if it delivers exactly once; the others may repeat, but lose nothing.
+	Once  bool
 	build func(context.Context) (func(Task) []string, error)
 }
 
 // All lists the peers.
 var All = []Peer{
-	{"gohand", "Go by hand: franz-go, encoding/json, one loop; at least once, the model in memory alone", false, buildGo},
-	{"kstreams", "Kafka Streams, exactly once v2, an entry of a RocksDB store a weight, 2 threads", true, buildStreams},
-	{"flink", "Flink in one process, exactly once, heap state, one array a model, parallelism 2", true, buildFlink},
-	{"vw", "Vowpal Wabbit from Python, 2 processes; at least once, the model in memory alone", true, buildPython("vw")},
-	{"river", "River, Python, flat dict, 2 processes; at least once, the model in memory alone", true, buildPython("river")},
+	{"gohand", "Go by hand: franz-go, encoding/json, one loop; at least once, the model in memory alone", false, false, buildGo},
+	{"kstreams", "Kafka Streams, exactly once v2, an entry of a RocksDB store a weight, 2 threads", true, true, buildStreams},
+	{"flink", "Flink in one process, exactly once, heap state, one array a model, parallelism 2", true, true, buildFlink},
+	{"vw", "Vowpal Wabbit from Python, 2 processes; at least once, the model in memory alone", true, false, buildPython("vw")},
+	{"river", "River, Python, flat dict, 2 processes; at least once, the model in memory alone", true, false, buildPython("river")},
 }
 
 // Find returns the peer of a name.

@@ -238,9 +238,11 @@ func bench(ctx context.Context, o opts) (err error) {
 		if err != nil {
 			return err
 		}
-		return os.WriteFile(o.json, append(b, '\n'), 0o644)
+		if err := os.WriteFile(o.json, append(b, '\n'), 0o644); err != nil {
+			return err
+		}
 	}
-	return nil
+	return res.wrong()
 }
 
 func say(format string, args ...any) {

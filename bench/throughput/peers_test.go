@@ -113,6 +113,33 @@ func TestTimes(t *testing.T) {
 	}
 }
 
+// TestWrong complains of what a variant promises not to do, and of nothing else.
+func TestWrong(t *testing.T) {
+	at := func(x float64) *float64 { return &x }
+	for _, c := range []struct {
+		variant string
+		counted counted
+		ok      bool
+	}{
+		{"none", counted{LogLoss: at(0.46)}, true},
+		{"pass", counted{}, true},
+		{"gohand", counted{Repeated: 7, LogLoss: at(0.462)}, true},
+		{"flink", counted{Repeated: 7, LogLoss: at(0.46)}, false},
+		{"none", counted{Repeated: 1, LogLoss: at(0.46)}, false},
+		{"gohand", counted{Lost: 1, LogLoss: at(0.46)}, false},
+		{"vw", counted{Foreign: 1, LogLoss: at(0.46)}, false},
+		{"vw", counted{LogLoss: at(0.64)}, false},
+	} {
+		r := results{Runs: []run{{Variant: "none", counted: counted{LogLoss: at(0.46)}}, {Variant: c.variant, counted: c.counted}}}
+		if err := r.wrong(); (err == nil) != c.ok {
+			t.Errorf("%s: %+v: %v", c.variant, c.counted, err)
+		}
+	}
+	if r := (results{Recoveries: []recovery{{Variant: "kstreams", counted: counted{Lost: 1}}}}); r.wrong() == nil {
+		t.Error("a loss after a kill is no complaint")
+	}
+}
+
 // TestFamily counts and kills what a process has started too.
 func TestFamily(t *testing.T) {
 	sh, err := exec.LookPath("sh")

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -154,6 +155,40 @@ func (r *results) times(peer string, ratio func(ours, peer run) float64) *spread
 		return nil
 	}
 	return &spread{median(all), slices.Min(all), slices.Max(all)}
+}
+
+// lossWithin is how far a log loss may be from gradstream's: all learn the same from the same, but for rounding, their hash and,
+// of Vowpal Wabbit, its rule.
+const lossWithin = 0.03
+
+// wrong lists what makes figures worthless: outputs lost, or repeated by who promises not to, or a model that has not learnt.
+func (r *results) wrong() error {
+	var errs []error
+	check := func(what, variant string, c counted) {
+		p, ok := peers.Find(variant)
+		if c.Lost > 0 || c.Foreign > 0 || c.Repeated > 0 && (!ok || p.Once) {
+			errs = append(errs, fmt.Errorf("%s, %s: %d outputs lost, %d repeated, %d of no event", what, variant, c.Lost, c.Repeated, c.Foreign))
+		}
+	}
+	var ours *float64
+	for _, x := range r.Runs {
+		if ours == nil && x.LogLoss != nil && !isPeer(x.Variant) {
+			ours = x.LogLoss
+		}
+	}
+	for _, x := range r.Runs {
+		check(fmt.Sprint("round ", x.Round), x.Variant, x.counted)
+		if ours != nil && x.LogLoss != nil && math.Abs(*x.LogLoss-*ours) > lossWithin {
+			errs = append(errs, fmt.Errorf("round %d, %s: log loss %.4f, expected about %.4f", x.Round, x.Variant, *x.LogLoss, *ours))
+		}
+	}
+	for _, x := range r.Latencies {
+		check("latency", x.Variant, x.counted)
+	}
+	for _, x := range r.Recoveries {
+		check("recovery", x.Variant, x.counted)
+	}
+	return errors.Join(errs...)
 }
 
 func median(x []float64) float64 {
