@@ -13,9 +13,6 @@ import time
 import orjson
 from confluent_kafka import Consumer, Producer
 
-CATEGORIES = ("user", "site", "dev", "os", "geo", "hour")
-NUMBERS = ("price", "age", "dwell", "depth", "score", "freq")
-
 
 class River:
     """Logistic regression of river over one flat dict of features, AdaGrad at 0.1."""
@@ -26,9 +23,20 @@ class River:
         self.model = linear_model.LogisticRegression(optimizer=optim.AdaGrad(0.1), intercept_lr=0.1)
 
     def step(self, e):
-        x = {name + "=" + str(e[name]): 1 for name in CATEGORIES}
-        for name in NUMBERS:
-            x[name] = e[name]
+        x = {
+            "user=" + e["user"]: 1,
+            "site=" + e["site"]: 1,
+            "dev=" + e["dev"]: 1,
+            "os=" + e["os"]: 1,
+            "geo=" + e["geo"]: 1,
+            f"hour={e['hour']}": 1,
+            "price": e["price"],
+            "age": e["age"],
+            "dwell": e["dwell"],
+            "depth": e["depth"],
+            "score": e["score"],
+            "freq": e["freq"],
+        }
         p = self.model.predict_proba_one(x)[True]
         self.model.learn_one(x, e["y"] == 1)
         return p
@@ -48,7 +56,7 @@ class VW:
             f"{y} | user={e['user']} site={e['site']} dev={e['dev']} os={e['os']} geo={e['geo']} hour={e['hour']} "
             f"price:{e['price']} age:{e['age']} dwell:{e['dwell']} depth:{e['depth']} score:{e['score']} freq:{e['freq']}"
         )
-        example = self.model.parse(line)
+        example = self.model.example(line)
         self.model.learn(example)  # it predicts first, and keeps that prediction with the example
         p = example.get_simplelabel_prediction()
         self.model.finish_example(example)
@@ -85,6 +93,7 @@ def work(a, member):
             "bootstrap.servers": a.brokers,
             "partitioner": "murmur2_random",
             "linger.ms": 10,
+            "delivery.report.only.error": True,
             "queue.buffering.max.messages": 1 << 20,
         }
     )
