@@ -38,5 +38,6 @@
 // # Limits
 //
 // All outputs are kept in memory. Whether a step's outputs are what the operators make of its input is not checked
-// here: the journal's digests and a replay do that.
+// here: the journal's digests and a replay do that. The package's tests let engines that break one rule each run for
+// real, and expect one of the two to say so.
 package checker

@@ -87,6 +87,7 @@ type engine struct {
 	sent  int
 
 	copies []string // of the state folder as crashes left it
+	wrecks *wrecks  // stand between the engine and the world; nil = nothing
 }
 
 func newEngine(t *testing.T, tasks string, addrs []string) *engine {
@@ -112,11 +113,16 @@ func newEngineOf(t *testing.T, text string, addrs []string) *engine {
 	return e
 }
 
-func (e *engine) open(tasks int) *kafka.Cluster {
+func (e *engine) open(tasks int) *kafka.Cluster { return e.openAs(tasks, nil) }
+
+func (e *engine) openAs(tasks int, special func(o *kafka.Options)) *kafka.Cluster {
 	e.t.Helper()
 	o := kafka.Options{Brokers: e.addrs, Pipeline: "clicks", Sources: []string{"clicks"}, Tasks: tasks, InstanceID: "w1", Log: slog.New(slog.DiscardHandler)}
 	if e.cut && tasks > 0 {
 		o.Sources, o.TaskOf = append(o.Sources, crossing), e.topo.TaskOf
+	}
+	if special != nil {
+		special(&o)
 	}
 	k, err := kafka.Open(e.ctx, o)
 	if err != nil {
@@ -139,6 +145,9 @@ func (e *engine) produce(n int) {
 		if i%40 == 7 {
 			v = fmt.Sprintf(`{"id":%d,"user":17}`, i)
 		}
+		if w := e.wrecks; w != nil && w.value != nil && w.value(i) != "" {
+			v = w.value(i)
+		}
 		if err := out.Send(e.ctx, "clicks", connectors.Record{Key: fmt.Append(nil, i%89), Value: []byte(v)}); err != nil {
 			e.t.Fatal(err)
 		}
@@ -156,9 +165,13 @@ type life struct {
 	store  *pebblestore.Store
 	cancel context.CancelFunc
 	done   chan error
+	ended  bool // done was read
 }
 
-func (e *engine) start() *life {
+func (e *engine) start() *life { return e.startAs(filepath.Join(e.dir, "state"), nil) }
+
+// startAs starts a worker on a state folder; special may change how it speaks to the brokers.
+func (e *engine) startAs(dir string, special func(o *kafka.Options)) *life {
 	e.t.Helper()
 	admin := e.open(0)
 	topo, err := run.Prepare(e.ctx, e.p, admin, true)
@@ -167,12 +180,17 @@ func (e *engine) start() *life {
 		e.t.Fatal(err)
 	}
 	e.topo = topo
-	store, err := pebblestore.Open(filepath.Join(e.dir, "state"), pebblestore.Options{Pipeline: "clicks"})
+	store, err := pebblestore.Open(dir, pebblestore.Options{Pipeline: "clicks"})
 	if err != nil {
 		e.t.Fatal(err)
 	}
-	l := &life{e: e, k: e.open(topo.Tasks), store: store, done: make(chan error, 1)}
-	l.w = run.NewWorker(e.p, topo, l.k, store, run.Options{InstanceID: "w1", PollRows: 50, Formats: formats})
+	l := &life{e: e, k: e.openAs(topo.Tasks, special), store: store, done: make(chan error, 1)}
+	var cluster connectors.Cluster = l.k
+	var disk state.Store = store
+	if e.wrecks != nil {
+		cluster, disk = &wreckedCluster{l.k, e.wrecks}, &wreckedStore{store, e.wrecks}
+	}
+	l.w = run.NewWorker(e.p, topo, cluster, disk, run.Options{InstanceID: "w1", PollRows: 50, Formats: wreckedFormats(e.wrecks)})
 	ctx, cancel := context.WithCancel(e.ctx)
 	l.cancel = cancel
 	go func() { l.done <- l.w.Run(ctx) }()
@@ -183,28 +201,45 @@ func (e *engine) start() *life {
 func (l *life) await(n int) {
 	l.e.t.Helper()
 	for l.e.ctx.Err() == nil {
-		rows := int64(0)
-		for _, s := range l.w.Status() {
-			if s.Phase == "live" {
-				rows += s.Rows + s.Rejected
-			}
-		}
-		if rows >= int64(n) {
+		if l.far(n) {
 			return
 		}
-		select {
-		case err := <-l.done:
+		if err := l.pause(); l.ended {
 			l.e.t.Fatalf("the worker ended: %v", err)
-		case <-time.After(5 * time.Millisecond):
 		}
 	}
 	l.e.t.Fatalf("not processed in time: %+v", l.w.Status())
 }
 
+// far reports whether n records were processed since the first start.
+func (l *life) far(n int) bool {
+	rows := int64(0)
+	for _, s := range l.w.Status() {
+		if s.Phase == "live" {
+			rows += s.Rows + s.Rejected
+		}
+	}
+	return rows >= int64(n)
+}
+
+// pause waits a moment, or for the worker's end.
+func (l *life) pause() error {
+	select {
+	case err := <-l.done:
+		l.ended = true
+		return err
+	case <-time.After(5 * time.Millisecond):
+		return nil
+	}
+}
+
 // stop drains; crash cuts the worker off from the brokers instead, and nothing is saved.
 func (l *life) stop() error {
 	l.cancel()
-	err := <-l.done
+	var err error
+	if !l.ended {
+		err = <-l.done
+	}
 	_ = l.k.Close()
 	return errors.Join(err, l.store.Close())
 }
@@ -225,7 +260,7 @@ var idPattern = regexp.MustCompile(`"id":(\d+)`)
 
 func idOf(r *kgo.Record) (string, bool) {
 	m := idPattern.FindSubmatch(r.Value)
-	if m == nil || bytes.Contains(r.Value, []byte(`"user":17`)) {
+	if m == nil || isPoison(r) > 0 {
 		return "", false
 	}
 	return string(m[1]), true
@@ -243,23 +278,7 @@ func (e *engine) check(seen *Watcher) Report {
 		defer store.Close()
 		states = append(states, store)
 	}
-	o := Options{
-		Brokers: e.addrs, Pipeline: "clicks", Sources: []Source{{Name: "clicks", Topic: "clicks"}}, Outputs: []string{"clicks.predictions"},
-		Drained: true, States: states, Seen: seen,
-		IDs: []IDs{{Source: "clicks", Output: "clicks.predictions", Of: idOf, In: idOf}},
-		Poison: func(r *kgo.Record) int {
-			if bytes.Contains(r.Value, []byte(`"user":17`)) {
-				return 1
-			}
-			return 0
-		},
-	}
-	if e.cut {
-		o.Stages = []int{4, 3}
-		o.Sources = append(o.Sources, Source{Name: "by_user", Topic: crossing, Stage: 1})
-		o.Outputs = append(o.Outputs, crossing)
-	}
-	report, err := Check(e.ctx, o)
+	report, err := Check(e.ctx, e.options(seen, states, true))
 	if err != nil {
 		e.t.Fatal(err)
 	}
@@ -267,6 +286,21 @@ func (e *engine) check(seen *Watcher) Report {
 		e.t.Fatal(err)
 	}
 	return report
+}
+
+func (e *engine) options(seen *Watcher, states []State, drained bool) Options {
+	o := Options{
+		Brokers: e.addrs, Pipeline: "clicks", Sources: []Source{{Name: "clicks", Topic: "clicks"}}, Outputs: []string{"clicks.predictions"},
+		Drained: drained, States: states, Seen: seen,
+		IDs:    []IDs{{Source: "clicks", Output: "clicks.predictions", Of: idOf, In: idOf}},
+		Poison: isPoison,
+	}
+	if e.cut {
+		o.Stages = []int{4, 3}
+		o.Sources = append(o.Sources, Source{Name: "by_user", Topic: crossing, Stage: 1})
+		o.Outputs = append(o.Outputs, crossing)
+	}
+	return o
 }
 
 // TestEngine lets the real engine crash in mid-stream, restart and drain: nothing is violated, and all was looked at.
