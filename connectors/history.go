@@ -20,3 +20,10 @@ type History interface {
 	// Feed is that of [Cluster].
 	Feed(ctx context.Context, from []Position) (Feed, error)
 }
+
+// PastState reads checkpoints as [History] reads logs: without a lock.
+type PastState interface {
+	// ReadState yields what is committed of a task's state, as LoadState of [StateLog]
+	// does.
+	ReadState(ctx context.Context, task int, yield func(key, value []byte) error) error
+}

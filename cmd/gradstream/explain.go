@@ -64,7 +64,12 @@ func (a *app) explain(ctx context.Context, p *pipeline.Pipeline, flags *pastFlag
 	defer done()
 	bar := newProgress(a.err)
 	o.Progress = func(p run.RebuildProgress) { bar.show(int64(p.Step-p.From), int64(p.To-p.From), p.Rows) }
-	x, err := run.Explain(ctx, p, b.cluster, id, o)
+	o.Task, o.To = id.Task, id.Step
+	var x *run.Explained
+	err = a.rebuilding(ctx, p, b, flags, &o, func() (err error) {
+		x, err = run.Explain(ctx, p, b.cluster, id, o)
+		return err
+	})
 	bar.done()
 	if err != nil {
 		return requested(err)

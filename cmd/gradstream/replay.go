@@ -14,17 +14,20 @@ import (
 
 	"github.com/gradstream/gradstream/pipeline"
 	"github.com/gradstream/gradstream/pipeline/run"
+	"github.com/gradstream/gradstream/state/memstore"
 	"github.com/gradstream/gradstream/state/pebblestore"
 )
 
 // pastFlags are what the commands have in common that rebuild state from the log.
 type pastFlags struct {
 	fromCheckpoint bool
+	fromRemote     bool
 	stateDir       string
 }
 
 func (f *pastFlags) add(c *cobra.Command) {
 	c.Flags().BoolVar(&f.fromCheckpoint, "from-checkpoint", false, "start from a local checkpoint instead of nothing, for a journal that no longer begins at step 1")
+	c.Flags().BoolVar(&f.fromRemote, "from-remote", false, "start from the checkpoint in the state topic, which is quicker; done anyway where the journal no longer begins at step 1 and no other checkpoint is given")
 	c.Flags().StringVar(&f.stateDir, "state", "", "state folder that holds the checkpoint, `DIR/PIPELINE`: of a pipeline that is stopped, or a copy (default: that of the pipeline file)")
 }
 
@@ -96,6 +99,8 @@ func (a *app) past(ctx context.Context, p *pipeline.Pipeline, flags *pastFlags) 
 	var store *pebblestore.Store
 	o = run.RebuildOptions{Formats: formats, Log: a.log, Now: time.Now}
 	switch {
+	case flags.fromRemote && flags.fromCheckpoint:
+		return nil, o, nil, wrongInput("--from-remote and --from-checkpoint: expected one of them")
 	case flags.stateDir != "" && !flags.fromCheckpoint:
 		return nil, o, nil, wrongInput("--state is of use with --from-checkpoint only")
 	case flags.fromCheckpoint && flags.stateDir != "":
@@ -135,6 +140,37 @@ func (a *app) past(ctx context.Context, p *pipeline.Pipeline, flags *pastFlags) 
 	return b, o, func() { b.close(); closeStore() }, nil
 }
 
+// rebuilding calls rebuild, with the checkpoint of the state topic if that is asked
+// for, or if the journal does not reach back to step 1.
+func (a *app) rebuilding(ctx context.Context, p *pipeline.Pipeline, b *broker, flags *pastFlags, o *run.RebuildOptions, rebuild func() error) error {
+	fetch := func() error {
+		store := memstore.New()
+		m, err := run.ReadRemote(ctx, p, b.cluster, o.Task, store)
+		if err != nil {
+			return err
+		}
+		if o.To > 0 && o.To < m.Step {
+			return inputError{fmt.Errorf("step %d comes before the checkpoint in the state topic, which is of step %d; start from an older checkpoint, or from nothing while the journal begins at step 1", o.To, m.Step)}
+		}
+		o.Checkpoint = store
+		return nil
+	}
+	if flags.fromRemote {
+		if err := fetch(); err != nil {
+			return err
+		}
+	}
+	err := rebuild()
+	if !errors.Is(err, run.ErrTrimmed) || o.Checkpoint != nil {
+		return err
+	}
+	if e := fetch(); e != nil {
+		return fmt.Errorf("%w; %w", err, e)
+	}
+	a.log.Info("the journal does not reach back to step 1; starting from the checkpoint in the state topic", "reason", err)
+	return rebuild()
+}
+
 // requested marks what was asked for in vain as wrong input.
 func requested(err error) error {
 	var wrong *run.WrongRequest
@@ -154,7 +190,11 @@ func (a *app) replay(ctx context.Context, p *pipeline.Pipeline, flags *pastFlags
 	o.Task, o.To = task, to
 	o.Progress = func(p run.RebuildProgress) { bar.show(int64(p.Step-p.From), int64(p.To-p.From), p.Rows) }
 	begun := time.Now()
-	r, err := run.Rebuild(ctx, p, b.cluster, o)
+	var r *run.Rebuilt
+	err = a.rebuilding(ctx, p, b, flags, &o, func() (err error) {
+		r, err = run.Rebuild(ctx, p, b.cluster, o)
+		return err
+	})
 	bar.done()
 	if err != nil {
 		return requested(err)

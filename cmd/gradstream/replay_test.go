@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gradstream/gradstream/internal/testutil/realkafka"
@@ -146,6 +147,32 @@ func testReplayExplain(t *testing.T, addr, name string, picks int) {
 		}
 	}
 	refused(t, f, exitInput, "there is no way back to step 2", "replay", "--task", "1", "--from-checkpoint", "--to", "2")
+
+	// The checkpoint in the state topic is at the last step, too.
+	refused(t, f, exitInput, "step 2 comes before the checkpoint in the state topic", "replay", "--task", "1", "--from-remote", "--to", "2")
+	fromRemote := func(more ...string) {
+		t.Helper()
+		out := f.do("replay", append([]string{"--task", "1"}, more...)...)
+		if !strings.Contains(out, "replayed 0 steps from the checkpoint of step ") || digest.FindStringSubmatch(out)[1] != stored[1] {
+			t.Errorf("replay from the state topic:\n%s", out)
+		}
+	}
+	fromRemote("--from-remote")
+	if !embedded { // else nobody could trim the journal now
+		at := regexp.MustCompile(`journal +from offset (\d+)`).FindStringSubmatch(f.do("state show", "--task", "1"))
+		offset, err := strconv.ParseInt(at[1], 10, 64)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var trim kadm.Offsets
+		trim.AddOffset(name+".journal", 1, offset, -1)
+		if _, err := f.admin().DeleteRecords(t.Context(), trim); err != nil {
+			t.Fatal(err)
+		}
+		fromRemote() // without being told to
+		refused(t, f, exitInput, "step 2 comes before the checkpoint in the state topic", "replay", "--task", "1", "--to", "2")
+		refused(t, f, exitInput, "step 2 comes before the checkpoint in the state topic", "explain", "--id", "1/2/0")
+	}
 }
 
 func headerOf(r *kgo.Record, key string) string {

@@ -11,7 +11,10 @@ import (
 	"github.com/gradstream/gradstream/connectors"
 )
 
-var _ connectors.History = (*Cluster)(nil)
+var (
+	_ connectors.History   = (*Cluster)(nil)
+	_ connectors.PastState = (*Cluster)(nil)
+)
 
 // ReadLog implements [connectors.History].
 func (c *Cluster) ReadLog(ctx context.Context, tp connectors.TopicPartition, from int64, yield func(r *connectors.Record) error) (err error) {
@@ -47,6 +50,22 @@ func (c *Cluster) ReadLog(ctx context.Context, tp connectors.TopicPartition, fro
 		}
 	}
 	return nil
+}
+
+// ReadState implements [connectors.PastState].
+func (c *Cluster) ReadState(ctx context.Context, task int, yield func(key, value []byte) error) error {
+	a := assembly{yield: yield, partial: map[string]struct{}{}}
+	tp := connectors.TopicPartition{Topic: c.opt.StateTopic, Partition: int32(task)}
+	err := c.ReadLog(ctx, tp, connectors.Earliest, func(r *connectors.Record) error {
+		if err := a.record(r.Key, r.Value); err != nil {
+			return fmt.Errorf("%v offset %d: %w", tp, r.Offset, err)
+		}
+		return nil
+	})
+	if err == nil && len(a.partial) > 0 {
+		err = fmt.Errorf("%v: %d values are not whole", tp, len(a.partial))
+	}
+	return err
 }
 
 // OffsetAt implements [connectors.History].

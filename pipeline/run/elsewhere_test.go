@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"errors"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/gradstream/gradstream/connectors"
 	"github.com/gradstream/gradstream/pipeline/run"
+	"github.com/gradstream/gradstream/state/memstore"
 )
 
 const often = "100ms, remote: 300ms"
@@ -111,6 +113,7 @@ func TestElsewhere(t *testing.T) {
 			t.Errorf("the journal of task %d was never trimmed", task)
 		}
 	}
+	rebuildTrimmed(t, c)
 	dir := t.TempDir()
 	l := c.start(dir, run.Options{})
 	l.await(2, n)
@@ -146,6 +149,33 @@ func TestElsewhere(t *testing.T) {
 	for name, at := range map[string]string{"after the crashes": dir, "restored": other} {
 		if got := weights(t, at); !maps.Equal(got, want) {
 			t.Errorf("state %s %v, undisturbed %v", name, got, want)
+		}
+	}
+}
+
+// rebuildTrimmed rebuilds tasks whose journal does not begin at step 1 any more.
+func rebuildTrimmed(t *testing.T, c *cluster) {
+	past := c.open(0, "")
+	defer past.Close()
+	for task := range 2 {
+		if _, err := c.rebuild(past, run.RebuildOptions{Task: task}); !errors.Is(err, run.ErrTrimmed) {
+			t.Errorf("task %d: rebuilt from nothing: %v", task, err)
+		}
+		store := memstore.New()
+		m, err := run.ReadRemote(t.Context(), c.p, past, task, store)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := c.rebuild(past, run.RebuildOptions{Task: task, Checkpoint: store})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r.From != m.Step || r.From == 0 || r.Step != r.Last || r.Step == r.From && r.Rows > 0 {
+			t.Errorf("task %d: rebuilt from the checkpoint of step %d: %+v", task, m.Step, r)
+		}
+		var wrong *run.WrongRequest
+		if _, err := c.rebuild(past, run.RebuildOptions{Task: task, Checkpoint: store, To: m.Step - 1}); !errors.As(err, &wrong) {
+			t.Errorf("task %d: rebuilt what lies before the checkpoint: %v", task, err)
 		}
 	}
 }

@@ -29,13 +29,15 @@ type buffering interface {
 // flowMetrics are the gauges of back pressure and of skew.
 type flowMetrics struct {
 	bufferedRecords, bufferedBytes, inflightRows, inflightBytes, busy *prometheus.GaugeVec
+	records                                                           *prometheus.CounterVec // by topic and partition
 }
 
-func newFlowMetrics(gauge func(name, help string) prometheus.GaugeOpts) flowMetrics {
+func newFlowMetrics(gauge func(name, help string) prometheus.GaugeOpts, counter func(name, help string) prometheus.CounterOpts) flowMetrics {
 	vec := func(name, help string) *prometheus.GaugeVec {
 		return prometheus.NewGaugeVec(gauge(name, help), []string{"task"})
 	}
 	return flowMetrics{
+		records:         prometheus.NewCounterVec(counter("source_records_total", "Records of a source's partition processed and committed: a hot partition has many."), []string{"topic", "partition"}),
 		bufferedRecords: vec("task_buffered_records", "Records fetched and not yet processed."),
 		bufferedBytes:   vec("task_buffered_bytes", "Memory of the records fetched and not yet processed; reading pauses where it is at its bound."),
 		inflightRows:    vec("task_inflight_rows", "Rows of steps that are made and not yet committed."),
@@ -58,6 +60,11 @@ func (t *task) made(s *stepBuffer) {
 func (t *task) sent(s *stepBuffer) {
 	t.flow.rows.Add(-s.record.Rows)
 	t.flow.bytes.Add(-int64(s.outputs.bytes))
+	for i, n := range s.taken {
+		if p := &t.parts[i]; n > 0 {
+			t.w.metrics.flow.records.WithLabelValues(p.Topic, strconv.Itoa(int(p.Partition))).Add(float64(n))
+		}
+	}
 }
 
 // reportFlow publishes the gauges of a task, on its goroutine.

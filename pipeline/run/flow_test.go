@@ -37,6 +37,16 @@ func TestFlow(t *testing.T) {
 		if lag, rows := gauge("gradstream_source_lag_records"), gauge("gradstream_task_inflight_rows"); lag != 0 || rows != 0 {
 			t.Errorf("idle: lag %v, %v rows in flight", lag, rows)
 		}
+		var records float64
+		for _, m := range series(t, reg, "gradstream_source_records_total") {
+			records += m.GetCounter().GetValue()
+			if m.GetLabel()[0].GetName() != "partition" || m.GetLabel()[0].GetValue() != "0" {
+				t.Errorf("records of %v", m.GetLabel())
+			}
+		}
+		if records != 100 {
+			t.Errorf("%v records were processed, want 100", records)
+		}
 		c.hang.Store(true)
 		fill(1000)
 		time.Sleep(10 * time.Second)

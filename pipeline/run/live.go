@@ -157,6 +157,7 @@ func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
 	s.record = stepRecord{Step: t.step + 1, Prev: t.hash, Runs: s.record.Runs[:0]}
 	s.oldest, s.newest, s.save = 0, 0, nil
 	s.began, s.records = s.began[:0], 0
+	s.taken = append(s.taken[:0], make([]int, len(t.parts))...)
 	t.core.begin(s.begun.UnixMilli())
 	before := t.core.engine.V
 	deadline, cancel := context.WithDeadline(soft, s.begun.Add(c.Interval))
@@ -176,6 +177,7 @@ func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
 		}
 		bytes += n
 		s.noteTimes(recs)
+		s.taken[i] += len(recs)
 		s.addRun(&t.parts[i])
 		if cut || t.core.full(most, bytes) {
 			break

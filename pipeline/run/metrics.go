@@ -58,13 +58,13 @@ func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
 		checkpointFailures: prometheus.NewCounter(counter("checkpoint_failures_total", "Local checkpoints that failed.")),
 		operator:           prometheus.NewGaugeVec(gauge("operator_value", "Numbers operators report of themselves: metrics of evaluate, loss, version and weights of learners, drifts of detectors."), []string{"node", "type", "task", "name"}),
 	}
-	m.flow = newFlowMetrics(gauge)
+	m.flow = newFlowMetrics(gauge, counter)
 	m.accepted = prometheus.NewCounterVec(counter("accepted_losses_total", "Times that a task went on although its state could not be rebuilt or input was gone, as its policy allows."), []string{"policy"})
 	m.quarantined = prometheus.NewCounterVec(counter("quarantined_records_total", "Records that are never processed because something failed on them."), []string{"task"})
 	m.remoteMetrics = newRemoteMetrics(counter, gauge, hist)
 	if reg != nil {
 		m.remoteMetrics.register(reg)
-		reg.MustRegister(m.quarantined, m.accepted)
+		reg.MustRegister(m.quarantined, m.accepted, m.flow.records)
 		for _, g := range m.flow.all() {
 			reg.MustRegister(g)
 		}

@@ -303,7 +303,7 @@ func (r *rebuild) reaches(to uint64) error {
 	case r.begun > 0 && t.givenUp(r.begun) != nil:
 		return fmt.Errorf("task %d: the checkpoint's step %d was given up when a loss was accepted behind step %d; start from nothing, or from another checkpoint", id, r.begun, t.givenUp(r.begun).Step)
 	case r.begun == 0 && r.steps[0].first != 1 && t.givenUp(1) == nil:
-		return fmt.Errorf("task %d: the journal begins at step %d: what came before was trimmed behind a checkpoint, so the state cannot be rebuilt from nothing; start from a checkpoint of step %d or later", id, r.steps[0].first, r.steps[0].first-1)
+		return fmt.Errorf("task %d: the journal begins at step %d: %w, so the state cannot be rebuilt from nothing; start from a checkpoint of step %d or later", id, r.steps[0].first, ErrTrimmed, r.steps[0].first-1)
 	}
 	for _, s := range r.steps {
 		first, last := max(s.first, r.begun+1), min(s.last, to)

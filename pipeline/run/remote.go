@@ -123,14 +123,14 @@ type image struct {
 	raw    []byte // the manifest
 }
 
-// readImage reads the state topic up to the own open record.
-func readImage(ctx context.Context, log connectors.StateLog, values bool) (*image, error) {
+// readImage reads the state topic as far as load does.
+func readImage(load func(yield func(key, value []byte) error) error, values bool) (*image, error) {
 	im := &image{sums: map[string]uint64{}}
 	if values {
 		im.values = map[string][]byte{}
 	}
 	var buf []byte
-	err := log.LoadState(ctx, func(key, value []byte) error {
+	err := load(func(key, value []byte) error {
 		switch {
 		case string(key) == string(sealKey):
 			im.seal = append([]byte(nil), value...)
@@ -153,6 +153,11 @@ func readImage(ctx context.Context, log connectors.StateLog, values bool) (*imag
 		im.bytes += int64(len(v))
 	}
 	return im, err
+}
+
+// loadState reads the state topic up to the own open record.
+func (t *task) loadState(ctx context.Context) func(yield func(key, value []byte) error) error {
+	return func(yield func(key, value []byte) error) error { return t.tlog.LoadState(ctx, yield) }
 }
 
 // errNoRemote says that the state topic holds no checkpoint.
@@ -243,7 +248,7 @@ func (t *task) saveRemote(ctx context.Context) error {
 func (t *task) sendRemote(ctx context.Context) (m state.Manifest, bytes int, err error) {
 	r := &t.remote
 	if r.known == nil {
-		im, err := readImage(ctx, t.tlog, false)
+		im, err := readImage(t.loadState(ctx), false)
 		if err != nil {
 			return m, 0, fmt.Errorf("reading the state topic: %w", err)
 		}

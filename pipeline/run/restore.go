@@ -93,7 +93,7 @@ func (t *task) takeRemote(ctx context.Context, least uint64, reason string) (too
 	}
 	defer func() { <-t.w.bulk }()
 	begun := t.w.now()
-	im, err := readImage(ctx, t.tlog, true)
+	im, err := readImage(t.loadState(ctx), true)
 	if ctx.Err() != nil {
 		return false, ctx.Err()
 	}
@@ -114,15 +114,7 @@ func (t *task) takeRemote(ctx context.Context, least uint64, reason string) (too
 	if err := t.release(); err != nil {
 		return false, err
 	}
-	err = t.w.store.Import(ctx, t.id, func(yield func(key, value []byte) error) error {
-		for k, v := range im.values {
-			if err := yield([]byte(k), v); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
+	if err := t.w.store.Import(ctx, t.id, im.each); err != nil {
 		return false, fmt.Errorf("task %d: storing the remote checkpoint: %w", t.id, err)
 	}
 	t.remote.learn(im, true)

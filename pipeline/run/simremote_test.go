@@ -122,7 +122,9 @@ func (b *simBroker) inJournal(task int, m state.Manifest) bool {
 }
 
 func readSim(log []simState) *image {
-	im, err := readImage(context.Background(), &simImage{log: log}, true)
+	im, err := readImage(func(yield func(key, value []byte) error) error {
+		return (&simImage{log: log}).LoadState(context.Background(), yield)
+	}, true)
 	if err != nil {
 		panic(err)
 	}

@@ -99,6 +99,7 @@ type stepBuffer struct {
 	newest  int64
 	began   []inputRun // first offsets, of the records that were processed
 	records int        // that were processed
+	taken   []int      // records of each of the task's partitions, skipped ones included
 }
 
 // errUncheckpointed says that the local checkpoint is not in the journal.
