@@ -34,6 +34,7 @@ func TestKafka(t *testing.T) {
 	t.Run("four partitions", func(t *testing.T) { testFourPartitions(t, k) })
 	t.Run("crashes", func(t *testing.T) { testCrashes(t, k) })
 	t.Run("repartition", func(t *testing.T) { testRepartition(t, k) })
+	t.Run("migrate", func(t *testing.T) { testMigrate(t, k) })
 	t.Run("refusals", func(t *testing.T) { testRefusals(t, addr) })
 }
 

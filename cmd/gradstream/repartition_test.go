@@ -59,18 +59,19 @@ func idOfView(r *kgo.Record) (string, bool) {
 	return string(m[1]), true
 }
 
-// shop is a pipeline of two stages with what it reads.
+// shop is a pipeline that reads views.
 type shop struct {
 	t    *testing.T
+	name string
 	addr string
 	file string
 	dirs []string // state folders of its workers
 	sent int
 }
 
-func newShop(t *testing.T, addr string) *shop {
-	s := &shop{t: t, addr: addr, file: filepath.Join(t.TempDir(), "shop.yaml")}
-	if err := os.WriteFile(s.file, []byte(shopFile), 0o644); err != nil {
+func newShop(t *testing.T, name, text, addr string) *shop {
+	s := &shop{t: t, name: name, addr: addr, file: filepath.Join(t.TempDir(), name+".yaml")}
+	if err := os.WriteFile(s.file, []byte(text), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	return s
@@ -132,10 +133,10 @@ func (s *shop) awaitScores(w *checker.Watcher, n int, workers ...*process) {
 // check looks at all that the workers left, once they have drained.
 func (s *shop) check(o checker.Options) checker.Report {
 	s.t.Helper()
-	o.Brokers, o.Pipeline, o.Drained = []string{s.addr}, "shop", true
-	o.IDs = []checker.IDs{{Source: "views", Output: "scores", Of: idOfView, In: idOfView}}
+	o.Brokers, o.Pipeline, o.Drained = []string{s.addr}, s.name, true
+	o.IDs = []checker.IDs{{Source: "views", Output: o.Outputs[0], Of: idOfView, In: idOfView}}
 	for _, dir := range s.dirs {
-		store, err := pebblestore.Open(filepath.Join(dir, "shop", "state"), pebblestore.Options{ReadOnly: true})
+		store, err := pebblestore.Open(filepath.Join(dir, s.name, "state"), pebblestore.Options{ReadOnly: true})
 		if err != nil {
 			s.t.Fatal(err)
 		}
@@ -156,7 +157,7 @@ func (s *shop) check(o checker.Options) checker.Report {
 // testRepartition kills the workers of a pipeline of two stages: each event goes
 // across once, and comes out once.
 func testRepartition(t *testing.T, k *realkafka.Cluster) {
-	s := newShop(t, k.Addrs()[0])
+	s := newShop(t, "shop", shopFile, k.Addrs()[0])
 	if out := s.do("topics"); !strings.Contains(out, "created  internal  shop.by_user.repartition: partitions 6") || !strings.Contains(out, "shop.journal: partitions 6") {
 		t.Fatalf("topics:\n%s", out)
 	}

@@ -281,3 +281,46 @@ func (c *Cluster) topicID(ctx context.Context, name string) ([16]byte, error) {
 	}
 	return infos[0].ID, nil
 }
+
+// Members returns how many members the group has; none if there is no group.
+func (c *Cluster) Members(ctx context.Context) (n int, err error) {
+	err = c.again(ctx, "asking for the members of group "+c.opt.Group, func() error {
+		groups, err := c.adm.DescribeGroups(ctx, c.opt.Group)
+		if err != nil {
+			return err
+		}
+		g := groups[c.opt.Group]
+		if errors.Is(g.Err, kerr.GroupIDNotFound) {
+			return nil
+		}
+		n = len(g.Members)
+		return g.Err
+	})
+	return n, err
+}
+
+// Grow adds partitions to a topic until it has so many, and waits until they can be
+// seen. A topic that has as many already stays as it is.
+func (c *Cluster) Grow(ctx context.Context, topic string, partitions int) error {
+	asked := false
+	return c.again(ctx, "adding partitions to topic "+topic, func() error {
+		_, infos, err := c.Describe(ctx, []string{topic})
+		switch {
+		case err != nil:
+			return err
+		case infos[0].Partitions >= partitions:
+			return nil
+		case asked:
+			return fmt.Errorf("topic %s has %d partitions, not %d: %w", topic, infos[0].Partitions, partitions, kerr.LeaderNotAvailable)
+		}
+		r, err := c.adm.UpdatePartitions(ctx, partitions, topic)
+		if err == nil {
+			err = r.Error()
+		}
+		if err != nil {
+			return err
+		}
+		asked = true
+		return fmt.Errorf("topic %s: %w", topic, kerr.LeaderNotAvailable) // look again
+	})
+}

@@ -71,7 +71,7 @@ type sourcesGrew struct {
 }
 
 func (e *sourcesGrew) Error() string {
-	return fmt.Sprintf("source topic %s had %d partitions and now has %d: rows of a key may be in another partition, and so in another task, than what was learned from it; the added partitions are not read", e.topic, e.was, e.now)
+	return fmt.Sprintf("source topic %s had %d partitions and now has %d: rows of a key may be in another partition, and so in another task, than what was learned from it; the added partitions are not read until gradstream migrate adopts them", e.topic, e.was, e.now)
 }
 
 // finalBalance reports whether a group session ended with an error of the

@@ -261,16 +261,23 @@ func (r *replay) accepted(offset int64, a *acceptedRecord) error {
 	return t.goOn(a)
 }
 
-// goOn moves the task to where a decision says.
-func (t *task) goOn(a *acceptedRecord) error {
-	if t.feed != nil {
-		if err := t.feed.Close(); err != nil {
-			return err
-		}
-		t.feed = nil
-	}
+// closeFeed has the input read anew from the positions that were processed.
+func (t *task) closeFeed() error {
 	for i := range t.parts {
 		t.parts[i].pending = nil
+	}
+	if t.feed == nil {
+		return nil
+	}
+	err := t.feed.Close()
+	t.feed = nil
+	return err
+}
+
+// goOn moves the task to where a decision says.
+func (t *task) goOn(a *acceptedRecord) error {
+	if err := t.closeFeed(); err != nil {
+		return err
 	}
 	for _, p := range a.Positions {
 		if i := t.partitionOfRun(p); i >= 0 {

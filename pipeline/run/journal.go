@@ -57,6 +57,7 @@ type openRecord struct {
 	Sources     []openSource
 	Positions   []inputRun // where reading starts if no step was committed yet
 	Sinks       []openSink // ascending by topic; none in records of version 1
+	Adopts      bool       // partitions that were added to the sources are read from here on, from Positions
 }
 
 // openSource pins down a source topic: under its ID and partition count.
@@ -102,7 +103,7 @@ func (r *stepRecord) append(dst []byte) []byte {
 
 func (r *openRecord) append(dst []byte) []byte {
 	version := byte(journalVersion)
-	if len(r.Sinks) > 0 {
+	if hasFields(r.more) {
 		version = journalMore
 	}
 	dst = append(dst, version, kindOpen)

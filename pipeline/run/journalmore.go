@@ -18,6 +18,7 @@ const (
 	fieldSkips  = 1 // of a step
 	fieldRemote = 2 // of a step
 	fieldSinks  = 1 // of an opening
+	fieldAdopts = 2 // of an opening, empty
 )
 
 const kindAccepted = 'a'
@@ -87,22 +88,29 @@ func unknownField(field uint64) error {
 
 // more lists the fields of version 2.
 func (r *openRecord) more(yield func(field uint64, b []byte)) {
-	if len(r.Sinks) == 0 {
-		return
+	if len(r.Sinks) > 0 {
+		b := binary.AppendUvarint(nil, uint64(len(r.Sinks)))
+		for _, s := range r.Sinks {
+			b = binary.AppendUvarint(appendText(b, s.Topic), uint64(s.Partitions))
+		}
+		yield(fieldSinks, b)
 	}
-	b := binary.AppendUvarint(nil, uint64(len(r.Sinks)))
-	for _, s := range r.Sinks {
-		b = binary.AppendUvarint(appendText(b, s.Topic), uint64(s.Partitions))
+	if r.Adopts {
+		yield(fieldAdopts, nil)
 	}
-	yield(fieldSinks, b)
 }
 
 // takeMore reads the field of a version 2 record.
 func (r *openRecord) takeMore(field uint64, b []byte) error {
-	if field != fieldSinks {
+	d := &journalReader{b: b}
+	switch field {
+	case fieldSinks:
+	case fieldAdopts:
+		r.Adopts = true
+		return d.ended()
+	default:
 		return unknownField(field)
 	}
-	d := &journalReader{b: b}
 	for range d.count(2) {
 		r.Sinks = append(r.Sinks, openSink{Topic: d.text(), Partitions: int(min(d.uint(), math.MaxInt32))})
 	}

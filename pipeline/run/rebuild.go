@@ -154,7 +154,7 @@ func newRebuild(ctx context.Context, p *pipeline.Pipeline, past connectors.Histo
 	}
 	w := NewWorker(p, topo, cluster, nil, Options{Formats: o.Formats, Log: o.Log, Now: o.Now, BatchRows: o.BatchRows})
 	t := &task{id: o.Task, w: &w.w, of: w.w.stageOf(o.Task), log: o.Log.With("pipeline", p.Name, "task", o.Task), whole: true, m: machine{doing: restoring}}
-	t.parts = t.of.partitionsOf(t.id)
+	t.parts, t.adopted = t.of.partitionsOf(t.id), t.of.adopted(nil)
 	r := &rebuild{t: t, past: past, o: o, from: connectors.Earliest,
 		journal: connectors.TopicPartition{Topic: JournalTopic(p), Partition: int32(o.Task)}}
 	r.rep = &replay{t: t, verified: true}
@@ -238,6 +238,7 @@ func (r *rebuild) load(s state.Inspector) error {
 	t.step, t.hash, t.restored, r.begun = at.Step, at.Hash, at.Step, at.Step
 	r.from, r.rep.from, r.rep.verified = at.Journal, at.Journal, false
 	r.startRow = t.core.engine.V.Rows
+	t.adopted = t.of.adopted(at.Meta)
 	for _, p := range at.Positions {
 		if i := t.partition(p.Topic, p.Partition); i >= 0 {
 			t.parts[i].next, t.parts[i].known = p.Next, true

@@ -18,6 +18,7 @@ type replay struct {
 	graph    state.Hash // of the pipeline that computed the steps now being read
 	foreign  error      // why those steps cannot be of these sources
 	out      outputs
+	closing  error  // of a feed
 	watch    *watch // nil = nobody looks on
 }
 
@@ -37,7 +38,7 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 	step, open := rec.step, rec.open
 	if open != nil {
 		r.open(open)
-		return nil
+		return r.closing
 	}
 	if rec.accepted != nil {
 		return r.accepted(offset, rec.accepted)
@@ -103,10 +104,20 @@ func (r *replay) open(o *openRecord) {
 	if r.foreign != nil {
 		return
 	}
-	for _, p := range o.Positions {
-		if i := t.partitionOf(o, p); i >= 0 && !t.parts[i].known {
-			t.parts[i].next, t.parts[i].known = p.Next, true
+	for _, s := range o.Sources {
+		if i := t.of.p.Source(s.Name); i >= 0 && (o.Adopts || t.adopted[i] == 0) {
+			t.adopted[i] = s.Partitions
 		}
+	}
+	fresh := false
+	for _, p := range o.Positions {
+		i := t.partitionOf(o, p)
+		if i >= 0 && !t.parts[i].known && int(p.Partition) < t.adopted[t.parts[i].source] {
+			t.parts[i].next, t.parts[i].known, fresh = p.Next, true, true
+		}
+	}
+	if fresh && t.feed != nil { // which does not have them
+		r.closing = t.closeFeed()
 	}
 }
 
@@ -117,8 +128,8 @@ func sameSource(was openSource, now connectors.TopicInfo) error {
 		return fmt.Errorf("source %s: the state was made by reading topic %q, the pipeline file now says %q; restore the old name, or give the pipeline another name to start afresh", was.Name, was.Topic, now.Name)
 	case was.ID != now.ID:
 		return fmt.Errorf("source %s: topic %q was deleted and created again since the state was made; delete the pipeline's topics, group and state folder to start afresh", was.Name, was.Topic)
-	case was.Partitions != now.Partitions:
-		return fmt.Errorf("source %s: topic %q has %d partitions, the state was made with %d; keys now fall on other tasks", was.Name, was.Topic, now.Partitions, was.Partitions)
+	case was.Partitions > now.Partitions: // more are another matter: see [task.grown]
+		return fmt.Errorf("source %s: topic %q has %d partitions, the state was made with %d", was.Name, was.Topic, now.Partitions, was.Partitions)
 	}
 	return nil
 }

@@ -75,6 +75,53 @@ func (g *stage) meta() map[string]string {
 // sourceMeta begins the keys that say which topic a source was.
 const sourceMeta = "source "
 
+// sourceOfMeta reads what meta wrote of a source.
+func sourceOfMeta(meta map[string]string, name string) (was openSource, found bool) {
+	id, rest, _ := strings.Cut(meta[sourceMeta+name], " ")
+	partitions, topic, found := strings.Cut(rest, " ")
+	was = openSource{Name: name, Topic: topic}
+	was.Partitions, _ = strconv.Atoi(partitions)
+	if b, err := hex.DecodeString(id); err == nil {
+		copy(was.ID[:], b)
+	}
+	return was, found
+}
+
+// adopted returns how many partitions of each source a checkpoint knows of, 0 of
+// those that it does not know.
+func (g *stage) adopted(meta map[string]string) []int {
+	counts := make([]int, len(g.p.Sources))
+	for i, s := range g.p.Sources {
+		if was, found := sourceOfMeta(meta, s.Name); found {
+			counts[i] = was.Partitions
+		}
+	}
+	return counts
+}
+
+// grown refuses partitions that the state does not know of: unless somebody has
+// decided for it, they are not read.
+func (t *task) grown() error {
+	for _, p := range t.parts {
+		if !p.known {
+			return fmt.Errorf("task %d: topic %q has grown from %d to %d partitions since the state was made, so that keys may fall on tasks that have not learnt from them; gradstream migrate %s says what that means, and adopts them",
+				t.id, p.Topic, t.adopted[p.source], t.of.Topics[p.source].Partitions, t.of.p.File)
+		}
+	}
+	return nil
+}
+
+// knownPositions returns where the task is in the partitions whose position is
+// known: all, once the task is restored.
+func (t *task) knownPositions() (at []connectors.Position) {
+	for _, p := range t.parts {
+		if p.known {
+			at = append(at, connectors.Position{TopicPartition: p.TopicPartition, Next: p.next})
+		}
+	}
+	return at
+}
+
 // sameOrigin refuses a checkpoint of a task that was taken from another cluster or
 // of other topics.
 func (g *stage) sameOrigin(task int, m state.Manifest) error {
@@ -82,15 +129,9 @@ func (g *stage) sameOrigin(task int, m state.Manifest) error {
 		return fmt.Errorf("the state folder belongs to Kafka cluster %q, the brokers are of cluster %q; use another state folder, or delete this one to start afresh", have, g.cluster)
 	}
 	for i, s := range g.p.Sources {
-		id, rest, _ := strings.Cut(m.Meta[sourceMeta+s.Name], " ")
-		partitions, topic, found := strings.Cut(rest, " ")
+		was, found := sourceOfMeta(m.Meta, s.Name)
 		if !found {
 			continue // a source that was added since
-		}
-		was := openSource{Name: s.Name, Topic: topic}
-		was.Partitions, _ = strconv.Atoi(partitions)
-		if b, err := hex.DecodeString(id); err == nil {
-			copy(was.ID[:], b)
 		}
 		if err := sameSource(was, g.Topics[i]); err != nil {
 			return err

@@ -66,6 +66,7 @@ type task struct {
 	problem    atomic.Pointer[string]
 	hung       atomic.Bool // it does not come back
 
+	adopted  []int // by source: how many partitions the state knows of; 0 = not known
 	opened   int64 // offset of the open record in the journal
 	accepted []journaledAccept
 	plan     *acceptedRecord // loss to be accepted once the task is restored
@@ -199,7 +200,7 @@ func (t *task) do(ctx, soft context.Context, why error) (event, error) {
 		}
 		return e, err
 	case keeping:
-		if t.replayed > 0 && t.whole {
+		if t.replayed > 0 && t.whole && t.grown() == nil {
 			err := t.checkpoint(ctx) // the next start goes on from here
 			return judge(ctx, err), err
 		}
@@ -308,6 +309,7 @@ func (t *task) restore(ctx, soft context.Context) error {
 	}
 	t.step, t.hash, t.replayed, t.restored = at.Step, at.Hash, 0, at.Step
 	from := connectors.Earliest
+	t.adopted = t.of.adopted(at.Meta)
 	if held {
 		from = at.Journal
 		for _, p := range at.Positions {
@@ -317,7 +319,7 @@ func (t *task) restore(ctx, soft context.Context) error {
 		}
 	}
 	if held && t.plan == nil && len(t.accepted) == 0 {
-		if err := t.inputsReach(soft, t.logPositions()); err != nil {
+		if err := t.inputsReach(soft, t.knownPositions()); err != nil {
 			if took, e := t.takeRemote(soft, at.Step+1, err.Error()); e != nil {
 				return e
 			} else if took {
@@ -343,6 +345,9 @@ func (t *task) restore(ctx, soft context.Context) error {
 		return err
 	}
 	if err := rep.done(); err != nil {
+		return err
+	}
+	if err := t.grown(); err != nil {
 		return err
 	}
 	if err := rep.settle(); err != nil {
@@ -464,11 +469,7 @@ func (t *task) openFeed(ctx context.Context) (err error) {
 	if t.feed != nil {
 		return nil
 	}
-	from := make([]connectors.Position, len(t.parts))
-	for i, p := range t.parts {
-		from[i] = connectors.Position{TopicPartition: p.TopicPartition, Next: p.next}
-	}
-	t.feed, err = t.w.cluster.Feed(ctx, from)
+	t.feed, err = t.w.cluster.Feed(ctx, t.knownPositions())
 	return err
 }
 

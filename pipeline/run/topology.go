@@ -233,6 +233,9 @@ func sameCount(p *pipeline.Pipeline, topo *Topology, t TopicState) error {
 	if n := len(topo.Stages); n > 1 {
 		tasks += fmt.Sprintf(" in %d stages", n)
 	}
+	if p.Tasks == 0 && t.Partitions < topo.Tasks {
+		return fmt.Errorf("topic %q has %d partitions but the pipeline now has %s; if partitions were added to a source, gradstream migrate %s says what that means, and adopts them", t.Name, t.Partitions, tasks, p.File)
+	}
 	return fmt.Errorf("topic %q has %d partitions but the pipeline now has %s; the number of tasks cannot change under existing state: restore it, or give the pipeline another name", t.Name, t.Partitions, tasks)
 }
 

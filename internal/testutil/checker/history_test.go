@@ -105,15 +105,23 @@ func encodeOpen(o *Open) []byte {
 		b = binary.AppendUvarint(b, uint64(s.Partitions))
 	}
 	b = appendRuns(b, o.Positions)
-	if len(o.Sinks) == 0 {
+	if len(o.Sinks) == 0 && !o.Adopts {
 		return b
 	}
 	b[0] = 2
+	if len(o.Sinks) == 0 {
+		return append(b, 1, 2, 0)
+	}
 	f := binary.AppendUvarint(nil, uint64(len(o.Sinks)))
 	for _, s := range o.Sinks {
 		f = binary.AppendUvarint(appendText(f, s.Topic), uint64(s.Partitions))
 	}
-	return append(binary.AppendUvarint(append(b, 1, 1), uint64(len(f))), f...)
+	fields := byte(1)
+	if o.Adopts {
+		fields, f = 2, append(f, 2, 0)
+	}
+	size := len(f) - 2*int(fields-1)
+	return append(binary.AppendUvarint(append(b, fields, 1), uint64(size)), f...)
 }
 
 // act is one transaction of a made-up engine: a task's opening, or a step of it.

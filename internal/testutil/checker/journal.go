@@ -74,6 +74,7 @@ type Open struct {
 	Sources   []OpenSource
 	Positions []Run
 	Sinks     []OpenSink // none in version 1
+	Adopts    bool       // partitions that were added to the sources are read from Positions on
 }
 
 // OpenSink says how many partitions a topic of outputs had.
@@ -180,7 +181,12 @@ func (s *Step) field(field uint64, f *reader) bool {
 }
 
 func (o *Open) field(field uint64, f *reader) bool {
-	if field != 1 {
+	switch field {
+	case 1:
+	case 2:
+		o.Adopts = true
+		return true
+	default:
 		return false
 	}
 	for n := f.uvarint(); n > 0 && !f.failed; n-- {

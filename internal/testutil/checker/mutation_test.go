@@ -75,6 +75,13 @@ func TestMutations(t *testing.T) {
 			bad := o[len(o)-1]
 			bad.Headers = append(bad.Headers, kgo.RecordHeader{Key: "gradstream-quarantined", Value: []byte("true")})
 		}, []Rule{K2}, "1 outputs are quarantined records, the journal says 0"},
+		{"a partition that nobody adopted", func(h *history) {
+			for _, a := range h.acts {
+				if a.task == 1 && a.open != nil {
+					a.open.Sources[0].Partitions, a.open.Positions = 1, nil
+				}
+			}
+		}, []Rule{K1}, "source 0 partition 1, which was added and not adopted"},
 		{"overlap in the runs", func(h *history) {
 			h.find(0, 2).step.Runs[0].Next = 2
 		}, []Rule{K1}, "runs overlap"},

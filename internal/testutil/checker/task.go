@@ -27,7 +27,8 @@ type task struct {
 	last         *step
 
 	next   map[input]int64 // positions reached
-	starts map[input]int64 // where reading starts, from the first open record
+	starts map[input]int64 // where reading starts, from the first open record that speaks of it
+	counts []int           // partitions of each source that are read, by the first open record and those that adopt more
 
 	writer  producer           // of the record before
 	writers map[int64]bool     // all producers so far
@@ -167,13 +168,17 @@ func (t *task) open(o *Open, offset int64) {
 	}
 	for k, s := range o.Sources[:min(len(o.Sources), len(t.own))] {
 		want := t.own[k]
-		if s.Name != want.Name || s.Topic != want.Topic || s.ID != want.id || s.Partitions != len(want.lso) {
+		if s.Name != want.Name || s.Topic != want.Topic || s.ID != want.id || s.Partitions > len(want.lso) {
 			t.violation(K1, 0, offset, "source %d is %s: topic %s, id %x, %d partitions; now it is %s: %s, %x, %d",
 				k, s.Name, s.Topic, s.ID, s.Partitions, want.Name, want.Topic, want.id, len(want.lso))
 		}
 	}
-	if t.opens > 1 || t.trimmed() {
+	if t.counts != nil && !o.Adopts || t.trimmed() {
 		return
+	}
+	t.counts = make([]int, len(t.own))
+	for k, s := range o.Sources[:min(len(o.Sources), len(t.own))] {
+		t.counts[k] = s.Partitions
 	}
 	for _, p := range o.Positions {
 		in := input{t.base + p.Source, p.Partition}
@@ -181,10 +186,12 @@ func (t *task) open(o *Open, offset int64) {
 			t.violation(K1, 0, offset, "opened with a position of source %d partition %d, which is not the task's", p.Source, p.Partition)
 			continue
 		}
-		t.starts[in] = p.Next
+		if _, known := t.starts[in]; !known {
+			t.starts[in] = p.Next
+		}
 	}
 	for _, in := range t.inputs() {
-		if _, ok := t.starts[in]; !ok {
+		if _, ok := t.starts[in]; !ok && int(in.partition) < t.counts[in.source-t.base] {
 			t.violation(K1, 0, offset, "opened without a position of source %s partition %d", t.c.sources[in.source].Name, in.partition)
 		}
 	}
@@ -245,6 +252,9 @@ func (t *task) step(s *Step, offset int64, who producer) {
 		if !t.owns(in) {
 			t.violation(K1, s.N, offset, "a run of source %d partition %d, which is not the task's", run.Source, run.Partition)
 			continue
+		}
+		if t.counts != nil && int(run.Partition) >= t.counts[run.Source] {
+			t.violation(K1, s.N, offset, "a run of source %d partition %d, which was added and not adopted", run.Source, run.Partition)
 		}
 		begin, known := t.next[in], true
 		if _, ok := t.next[in]; !ok {
