@@ -179,7 +179,7 @@ func models(ctx context.Context, s *suite) error {
 func width(ctx context.Context, s *suite) error {
 	t := table{Name: "features of a row, sparse, 2^18 weights", X: "features", Y: "µs/event", Extra: "rss MiB"}
 	for _, features := range []int{5, 15, 50, 150, 500} {
-		n := max(100, s.rows*5/(5+features/2))
+		n := s.rows * 50 / (50 + features)
 		full, single, err := s.rowFile(fmt.Sprint("width", features), "x", n, func(rng *rand.Rand, b []byte) []byte {
 			// Ascending, each once.
 			for i := range features {

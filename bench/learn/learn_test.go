@@ -15,7 +15,7 @@ func TestMeasure(t *testing.T) {
 	if again := generate(2000, 12); !slices.Equal(r.at, again.at) || !slices.Equal(r.labels, again.labels) {
 		t.Error("the rows differ from call to call")
 	}
-	results, err := measure(r, 1)
+	results, err := rounds(t.Context(), r, nil, 1)
 	if err != nil {
 		t.Fatal(err)
 	}

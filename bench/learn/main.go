@@ -9,8 +9,8 @@
 // Vowpal Wabbit's own reader and learner over its cache file (run from its Python
 // wheel; left out, and said, if python3.11 or the wheel cannot be had), and with a
 // bare loop of a dot product, a sigmoid and a step, the most that could be. Processor
-// time counts, all threads of the process, not the clock. Every learner begins
-// anew in each repetition; the log loss is progressive, over the first pass.
+// time counts, all threads of the process, not the clock. The learners take turns,
+// and each begins anew every time; the log loss is progressive.
 package main
 
 import (
@@ -107,18 +107,20 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 		fmt.Fprintln(os.Stderr, "LEFT OUT:", rep.LeftOut)
 	}
 	for _, count := range counts {
+		var v *vwRunner
 		rows := generate(*n, count)
-		results, err := measure(rows, *repeats)
-		if err != nil {
-			return err
-		}
 		if python != "" {
-			more, version, err := runVW(ctx, python, rows, *repeats)
-			if err != nil {
+			if v, err = newVW(python, rows); err != nil {
 				return err
 			}
-			rep.VW = version
-			results = append(results, more...)
+		}
+		results, err := rounds(ctx, rows, v, *repeats)
+		if v != nil {
+			rep.VW = v.version
+			err = errors.Join(err, os.RemoveAll(v.dir))
+		}
+		if err != nil {
+			return err
 		}
 		compare(results)
 		rep.Results = append(rep.Results, results...)
@@ -146,50 +148,73 @@ func parseCounts(text string) (counts []int, err error) {
 	return counts, nil
 }
 
-// measure times the bare loop and gradstream.
-func measure(r *rows, repeats int) (results []result, err error) {
-	for _, adagrad := range []bool{true, false} {
-		var per []float64
-		var b *bare
-		for range repeats + 1 {
-			b = newBare()
-			per = append(per, r.rate(func() { b.pass(r, adagrad) }))
-		}
-		name := map[bool]string{true: "bare adagrad", false: "bare sgd"}[adagrad]
-		results = append(results, summary(name, r.features, per[1:], b.loss/float64(len(r.labels)))) // the first warms up
-	}
+// rounds lets the learners take turns. The first round warms up.
+func rounds(ctx context.Context, r *rows, v *vwRunner, repeats int) ([]result, error) {
+	var order []string
+	per, loss := map[string][]float64{}, map[string]float64{}
 	batches := r.batches()
+	for round := range repeats + 1 {
+		results, err := measure(r, batches)
+		if err == nil && v != nil {
+			var more []result
+			more, err = v.run(ctx, r)
+			results = append(results, more...)
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, x := range results {
+			if round == 0 {
+				order = append(order, x.Learner)
+				continue
+			}
+			per[x.Learner], loss[x.Learner] = append(per[x.Learner], x.PerSec), x.Loss
+		}
+	}
+	var all []result
+	for _, name := range order {
+		all = append(all, summary(name, r.features, per[name], loss[name]))
+	}
+	return all, nil
+}
+
+// measure times the bare loop and gradstream, once each.
+func measure(r *rows, batches []*batch.Batch) (results []result, err error) {
+	add := func(name string, perSec, loss float64) {
+		results = append(results, result{Learner: name, Features: r.features, PerSec: perSec, Loss: loss / float64(len(r.labels))})
+	}
+	for _, adagrad := range []bool{true, false} {
+		b := newBare()
+		perSec := r.rate(func() { b.pass(r, adagrad) })
+		add(map[bool]string{true: "bare adagrad", false: "bare sgd"}[adagrad], perSec, b.loss)
+	}
 	def := operators.Merge(&learn.Family).Lookup("logistic_regression")
 	for _, o := range ours {
-		var per []float64
-		var loss float64
-		for i := range repeats + 1 {
-			h, err := optest.Open(def, o.config, batches[0].Schema)
-			if err != nil {
-				return nil, err
-			}
-			h.Node.Next = nil
-			if i == 0 {
-				h.Node.Next = func(b *batch.Batch) error {
-					c := b.Cols[slices.IndexFunc(b.Schema.Fields, func(f batch.Field) bool { return f.Name == optest.NodeName+".loss" })]
-					for row := range b.N {
-						loss += c.Floats[row]
-					}
-					return nil
-				}
-			}
-			per = append(per, r.rate(func() {
-				for _, b := range batches {
-					if e := h.Node.Process(0, b); e != nil && err == nil {
-						err = e
-					}
-				}
-			}))
-			if err != nil {
-				return nil, err
-			}
+		h, err := optest.Open(def, o.config, batches[0].Schema)
+		if err != nil {
+			return nil, err
 		}
-		results = append(results, summary(o.name, r.features, per[1:], loss/float64(len(r.labels))))
+		loss, column := 0.0, -1
+		h.Node.Next = func(b *batch.Batch) error {
+			if column < 0 {
+				column = slices.IndexFunc(b.Schema.Fields, func(f batch.Field) bool { return f.Name == optest.NodeName+".loss" })
+			}
+			for _, x := range b.Cols[column].Floats[:b.N] {
+				loss += x
+			}
+			return nil
+		}
+		perSec := r.rate(func() {
+			for _, b := range batches {
+				if e := h.Node.Process(0, b); e != nil && err == nil {
+					err = e
+				}
+			}
+		})
+		if err != nil {
+			return nil, err
+		}
+		add(o.name, perSec, loss)
 	}
 	return results, nil
 }
@@ -216,33 +241,40 @@ func summary(name string, features int, per []float64, loss float64) result {
 	return result{Learner: name, Features: features, PerSec: per[len(per)/2], Min: per[0], Max: per[len(per)-1], Loss: loss}
 }
 
-// runVW times Vowpal Wabbit on the same rows.
-func runVW(ctx context.Context, python string, r *rows, repeats int) (results []result, version string, err error) {
-	dir, err := os.MkdirTemp("", "gradstream-learn-")
+// vwRunner is Vowpal Wabbit with rows in a file.
+type vwRunner struct{ python, dir, file, version string }
+
+func newVW(python string, r *rows) (v *vwRunner, err error) {
+	v = &vwRunner{python: python}
+	if v.dir, err = os.MkdirTemp("", "gradstream-learn-"); err != nil {
+		return nil, err
+	}
+	v.file = filepath.Join(v.dir, "rows.txt")
+	f, err := os.Create(v.file)
+	if err == nil {
+		err = errors.Join(r.write(f), f.Close())
+	}
 	if err != nil {
-		return nil, "", err
+		return nil, errors.Join(err, os.RemoveAll(v.dir))
 	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "rows.txt")
-	f, err := os.Create(file)
-	if err != nil {
-		return nil, "", err
-	}
-	if err := errors.Join(r.write(f), f.Close()); err != nil {
-		return nil, "", err
-	}
-	args := []string{filepath.Join(python, "python", "vwlearn.py"), file, strconv.Itoa(repeats)}
+	return v, nil
+}
+
+// run times every set of options once.
+func (v *vwRunner) run(ctx context.Context, r *rows) (results []result, err error) {
+	args := []string{filepath.Join(v.python, "python", "vwlearn.py"), v.file, "1"}
 	for _, o := range vw {
 		args = append(args, o.options)
 	}
-	c := exec.CommandContext(ctx, peers.PythonIn(python), args...)
+	c := exec.CommandContext(ctx, peers.PythonIn(v.python), args...)
 	var complaints bytes.Buffer
 	c.Stderr = &complaints
 	text, err := c.Output()
 	if err != nil {
-		return nil, "", fmt.Errorf("vw: %w\n%s", err, complaints.Bytes())
+		return nil, fmt.Errorf("vw: %w\n%s", err, complaints.Bytes())
 	}
-	return parseVW(text, r.features, len(r.labels))
+	results, v.version, err = parseVW(text, r.features, len(r.labels))
+	return results, err
 }
 
 // parseVW reads what vwlearn.py prints.
