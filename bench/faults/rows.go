@@ -45,7 +45,7 @@ var rows = []row{
 	{fault: "F24", name: "fsync", text: "slow or failing fsync, read errors", why: "needs a file system that fails on demand (FUSE is not there); state/pebblestore TestDiskErrors injects them below Pebble"},
 	{fault: "F25", name: "memory", text: "killed for memory; all stopped for 3 s", run: memory},
 	{fault: "F26", name: "poison", text: "records that do not decode, huge, not UTF-8, without value", run: poison},
-	{fault: "F27", name: "clock", text: "clock jumps by an hour", why: "the clock of a process cannot be moved from outside (no time namespace for the wall clock); pipeline/run injects it in its tests of steps"},
+	{fault: "F27", name: "clock", text: "clock jumps by an hour", why: "the clock of a process cannot be moved from outside (no time namespace for the wall clock); pipeline/run TestClockJumps sets it while tasks run"},
 	{fault: "F28", name: "skew", text: "nine of ten events in one partition", rate: 2000, run: skew},
 	{fault: "F29", name: "broadcast", text: "broadcast model updates of mixed speed", why: "there is no broadcast of models in this version: nothing to break"},
 	{fault: "F30", name: "soak", text: "33,500 transactions of one id, past the roll-over of its epochs", rate: 600, own: true, set: []string{"commit.interval=20ms"}, time: time.Hour,

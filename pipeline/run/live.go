@@ -160,7 +160,7 @@ func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
 	s.taken = append(s.taken[:0], make([]int, len(t.parts))...)
 	t.core.begin(s.begun.UnixMilli())
 	before := t.core.engine.V
-	deadline, cancel := context.WithDeadline(soft, s.begun.Add(c.Interval))
+	deadline, cancel := context.WithTimeout(soft, c.Interval) // not by the clock, which may be set
 	defer cancel()
 	most, bytes := bounds{c.Rows, c.Bytes}, int64(0)
 	for i := first; ; {
