@@ -126,7 +126,7 @@ func value(topic string, i, dice int) string {
 // Every schedule aims at some of the crash points of the phases; all together hit
 // every one. GRADSTREAM_SCHEDULES=N runs N of them. A failing seed is run alone
 // with -run TestSchedules/seed=N, and GRADSTREAM_TEST_LOG=1 tells its story.
-func TestSchedules(t *testing.T) { schedules(t, parse(t, shopYAML)) }
+func TestSchedules(t *testing.T) { schedules(t, parse(t, shopYAML), false) }
 
 // cutYAML is the same with a second stage, of other tasks.
 var cutYAML = strings.Replace(shopYAML, `operators:
@@ -141,11 +141,15 @@ var cutYAML = strings.Replace(shopYAML, `operators:
 `, 1)
 
 // TestSchedulesAcross does the same to a pipeline whose rows cross a repartition.
-func TestSchedulesAcross(t *testing.T) { schedules(t, parse(t, cutYAML)) }
+func TestSchedulesAcross(t *testing.T) { schedules(t, parse(t, cutYAML), false) }
 
-func schedules(t *testing.T, p *pipeline.Pipeline) {
+// TestSchedulesGrown has the sources grow, too: between two lives, whatever the one
+// before has left to replay, their partitions are adopted.
+func TestSchedulesGrown(t *testing.T) { schedules(t, parse(t, shopYAML), true) }
+
+func schedules(t *testing.T, p *pipeline.Pipeline, grows bool) {
 	seeds := 400
-	if len(p.Stages()) > 1 {
+	if len(p.Stages()) > 1 || grows {
 		seeds = 100
 	}
 	if testing.Short() {
@@ -163,7 +167,7 @@ func schedules(t *testing.T, p *pipeline.Pipeline) {
 		t.Run(fmt.Sprintf("seed=%d", seed), func(t *testing.T) {
 			ran++
 			synctest.Test(t, func(t *testing.T) {
-				s := &schedule{t: t, p: p, b: newSimBroker(uint64(seed)), memory: memstore.New(), hits: hits, next: 5 * seed}
+				s := &schedule{t: t, p: p, grows: grows, b: newSimBroker(uint64(seed)), memory: memstore.New(), hits: hits, next: 5 * seed}
 				if seed%8 == 0 { // a store on a disk that crashes with the process
 					s.memory, s.disk = nil, vfs.NewCrashableMem()
 				}
@@ -176,13 +180,13 @@ func schedules(t *testing.T, p *pipeline.Pipeline) {
 	if missed := hits.missed(); whole && ran >= seeds && !t.Failed() && len(missed) > 0 {
 		t.Errorf("no process ended at %v", missed)
 	}
-	if ran >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0 || len(p.Stages()) > 1 && total.crossed == 0 || total.grown == 0) {
+	if ran >= 40 && !t.Failed() && (total.replayed == 0 || total.crashes == 0 || total.stateLost == 0 || total.rejected == 0 || total.fetched == 0 || total.saved == 0 || total.trims == 0 || len(p.Stages()) > 1 && total.crossed == 0 || grows && total.migrated == 0 || total.grown == 0) {
 		t.Errorf("too little happened to prove anything: %+v", total)
 	}
 }
 
 type simCounts struct {
-	lives, crashes, stateLost, replayed, steps, outputs, rejected, fetched, saved, trims, grown, crossed int
+	lives, crashes, stateLost, replayed, steps, outputs, rejected, fetched, saved, trims, grown, crossed, migrated int
 }
 
 func (c *simCounts) add(o simCounts) {
@@ -198,12 +202,14 @@ func (c *simCounts) add(o simCounts) {
 	c.trims += o.trims
 	c.grown += o.grown
 	c.crossed += o.crossed
+	c.migrated += o.migrated
 }
 
 type schedule struct {
 	t      *testing.T
 	p      *pipeline.Pipeline
 	topo   *Topology // as the last worker found it
+	grows  bool      // the sources do, now and then
 	b      *simBroker
 	disk   *vfs.MemFS // nil = memory is used
 	memory *memstore.Store
@@ -233,6 +239,9 @@ func (s *schedule) run() {
 		if i < lives-1 && s.b.odds(4) {
 			s.grow()
 		}
+		if s.grows && i < lives-1 && !s.b.odds(3) {
+			s.growSource()
+		}
 	}
 	if !s.t.Failed() {
 		s.check()
@@ -251,11 +260,53 @@ func (s *schedule) grow() {
 	s.count.grown++
 }
 
+// growSource adds partitions to a source, which are adopted, perhaps not at once.
+func (s *schedule) growSource() {
+	s.b.mu.Lock()
+	name := []string{"views", "buys"}[s.b.rng.IntN(2)]
+	info := s.b.topics[name]
+	info.Partitions += 1 + s.b.rng.IntN(3)
+	s.b.topics[name] = info
+	s.b.mu.Unlock()
+	s.fill(s.b.draw(30))
+	for {
+		c := &simCluster{simBroker: s.b, dead: make(chan struct{}), hits: newSimHits()}
+		m, err := PlanMigration(s.t.Context(), s.p, c)
+		if err == nil && m.IsNew(0) && m.IsNew(1) {
+			return // nothing was read before
+		}
+		if err != nil || !m.Needed() {
+			s.t.Fatalf("topic %s has grown to %d partitions, the plan is %+v, %v", name, info.Partitions, m, err)
+		}
+		c.tasks, c.taskOf = m.Topology.Tasks, m.Topology.TaskOf
+		if s.b.odds(3) { // broken off: some of the tasks are told
+			m.tasks = m.tasks[s.b.draw(len(m.tasks)):]
+		}
+		if err := Migrate(s.t.Context(), s.p, m, c, Options{}); err != nil {
+			s.t.Fatal(err)
+		}
+		s.count.migrated++
+		if m, err = PlanMigration(s.t.Context(), s.p, c); err != nil {
+			s.t.Fatal(err)
+		}
+		if !m.Needed() {
+			return
+		}
+	}
+}
+
+// partitionsOf returns how many partitions a source has now.
+func (b *simBroker) partitionsOf(src *pipeline.Source) int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return max(src.Partitions, b.topics[src.Topic].Partitions)
+}
+
 // fill produces n events, spread over the partitions of both sources.
 func (s *schedule) fill(n int) {
 	for range n {
 		src := s.p.Sources[s.b.draw(len(s.p.Sources))]
-		tp := connectors.TopicPartition{Topic: src.Topic, Partition: int32(s.b.draw(src.Partitions))}
+		tp := connectors.TopicPartition{Topic: src.Topic, Partition: int32(s.b.draw(s.b.partitionsOf(src)))}
 		s.b.produce(tp, value(src.Topic, s.made, s.b.draw(100)))
 		s.made++
 	}
@@ -491,6 +542,9 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 		if step.Step != last+1 || step.Prev != head {
 			t.Fatalf("task %d: step %d, %x after step %d, %x", task, step.Step, step.Prev[:4], last, head[:4])
 		}
+		if step.Watermark > 1e6 { // event times are near 5000, clocks are of the year 2000
+			t.Errorf("task %d: step %d comes to event time %d", task, step.Step, step.Watermark)
+		}
 		if step.Clock < clock {
 			t.Errorf("task %d: step %d goes back in time", task, step.Step)
 		}
@@ -535,7 +589,8 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 		t.Errorf("task %d: outputs of step %d, which is not in the journal", task, published[0].step)
 	}
 	for _, part := range s.partitions(task) { // what no step reached
-		if _, ok := offsets[part]; !ok && last > 0 {
+		_, ok := offsets[part]
+		if _, told := s.b.group[part]; !ok && last > 0 && (told || !s.grows) { // none may have followed an adoption
 			offsets[part] = 0
 		}
 	}
@@ -544,7 +599,7 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 
 func (s *schedule) partitions(task int) (all []connectors.TopicPartition) {
 	for _, src := range s.stage(task).Pipeline.Sources {
-		for q := range int32(src.Partitions) {
+		for q := range int32(s.b.partitionsOf(src)) {
 			if s.topo.TaskOf(src.Topic, q) == task {
 				all = append(all, connectors.TopicPartition{Topic: src.Topic, Partition: q})
 			}
