@@ -236,29 +236,6 @@ func (c *simCluster) Confirm(context.Context, int) error {
 
 func (c *simCluster) Close() error { return nil }
 
-// ReadLog yields a journal, for a migration.
-func (c *simCluster) ReadLog(_ context.Context, tp connectors.TopicPartition, from int64, yield func(r *connectors.Record) error) error {
-	c.mu.Lock()
-	log := slices.Clone(c.journal[int(tp.Partition)])
-	c.mu.Unlock()
-	for i := range log {
-		if log[i].Offset >= max(from, c.trimmed[int(tp.Partition)]) {
-			if err := yield(&log[i].Record); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (c *simCluster) OffsetAt(context.Context, connectors.TopicPartition, int64) (int64, error) {
-	return 0, errors.New("not simulated")
-}
-
-func (c *simCluster) Members(context.Context) (int, error) { return 0, nil }
-
-func (c *simCluster) Grow(context.Context, string, int) error { return errors.New("not simulated") }
-
 func (c *simCluster) Log(task int) (connectors.TaskLog, error) {
 	return &simLog{c: c, task: task}, c.alive()
 }
