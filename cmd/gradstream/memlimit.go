@@ -68,7 +68,7 @@ func (a *app) limitMemory() {
 
 // How much a task's feed buffers.
 const (
-	mostFeed  = 8 << 20
+	mostFeed  = 4 << 20
 	leastFeed = 256 << 10
 )
 

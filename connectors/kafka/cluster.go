@@ -66,7 +66,7 @@ type Options struct {
 	Compression string // of what is produced: none (default), lz4, snappy or zstd
 
 	FetchWait   time.Duration // how long a broker may hold a fetch that finds nothing; default 50 ms
-	FeedBytes   int           // bytes a feed buffers, in equal shares for its partitions, before it pauses them; default 8 MiB
+	FeedBytes   int           // bytes a feed buffers, in equal shares for its partitions, before it pauses them; default 4 MiB
 	Patience    time.Duration // between two messages about a broker that does not answer; default 5 s
 	MaxInFlight int           // output bytes of a step on their way at a time; default 32 MiB
 
@@ -112,7 +112,7 @@ func (o Options) withDefaults() (Options, error) {
 	dur(&o.FetchWait, 50*time.Millisecond)
 	dur(&o.Patience, 5*time.Second)
 	if o.FeedBytes <= 0 {
-		o.FeedBytes = 8 << 20
+		o.FeedBytes = 4 << 20
 	}
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 32 << 20

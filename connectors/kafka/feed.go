@@ -337,7 +337,7 @@ func (c *Cluster) newFetcher() (*fetcher, error) {
 		kgo.FetchMaxWait(c.opt.FetchWait),
 		kgo.FetchMinBytes(1),
 		kgo.FetchMaxBytes(16 << 20),
-		kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.FetchMaxPartitionBytes(512 << 10),
 		kgo.WithPools(new(recordPool)),
 	}, c.metrics("fetch")...)...)
 	if err != nil {

@@ -5,7 +5,7 @@ package kafka
 // be at least 1. A nil and an empty key are the same here; Kafka's clients spread
 // records without a key instead of hashing them.
 func PartitionForKey(key []byte, n int) int32 {
-	return int32(int(murmur2(key)&0x7fffffff) % n)
+	return int32((murmur2(key) & 0x7fffffff) % uint32(n))
 }
 
 // murmur2 is MurmurHash2 (Austin Appleby, public domain), 32 bits, with the seed

@@ -118,6 +118,35 @@ func BenchmarkCore(b *testing.B) {
 	}
 }
 
+// BenchmarkLayers is BenchmarkCore cut off behind one layer after another: the
+// differences are what each costs. docs/performance.md has figures.
+func BenchmarkLayers(b *testing.B) {
+	recs := clickRecords(4 * stepRows)
+	drop := func(*batch.Batch) error { return nil }
+	for _, v := range []struct {
+		name string
+		cut  func(c *core)
+	}{
+		{"decode", func(c *core) { c.inputs[0].next = nil }},
+		{"features", func(c *core) { c.nodes[0].Next = drop }},
+		{"learn", func(c *core) { c.nodes[1].Next = drop }},
+		{"publish", func(*core) {}},
+	} {
+		b.Run(v.name, func(b *testing.B) {
+			c := clickCore(b)
+			v.cut(c)
+			var out outputs
+			n := 0
+			for b.Loop() {
+				at := n % 4 * stepRows
+				feedStep(b, c, &out, uint64(n), recs[at:at+stepRows])
+				n++
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(n*stepRows), "ns/event")
+		})
+	}
+}
+
 // TestCoreAllocates nothing for an event once its buffers have grown.
 func TestCoreAllocates(t *testing.T) {
 	recs := clickRecords(stepRows)

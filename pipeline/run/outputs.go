@@ -59,16 +59,23 @@ func (o *outputs) add(topic string, partition int32, time int64, key, value []by
 	o.slab = strconv.AppendInt(append(o.slab, o.prefix...), int64(len(o.list)), 10)
 	first := len(o.headers)
 	o.headers = append(o.headers, connectors.Header{Key: headerID, Value: o.slab[at:len(o.slab):len(o.slab)]})
-	o.headers = append(o.headers, headers...)
+	if len(headers) > 0 {
+		o.headers = append(o.headers, headers...)
+	}
 	o.list = append(o.list, connectors.Output{Topic: topic, Partition: partition,
 		Record: connectors.Record{Key: key, Value: value, Headers: o.headers[first:len(o.headers):len(o.headers)], Time: time}})
 	o.bytes += len(key) + len(value)
 
+	n := len(o.stream)
+	if need := len(topic) + 12 + len(key) + len(value); cap(o.stream)-n < need {
+		o.stream = slices.Grow(o.stream, max(need, hashAtOnce+hashAtOnce/4))
+	}
 	s := append(o.stream, topic...)
-	s = binary.LittleEndian.AppendUint32(s, uint32(partition))
-	s = binary.LittleEndian.AppendUint32(s, uint32(len(key)))
-	s = binary.LittleEndian.AppendUint32(s, uint32(len(value)))
-	s = append(append(s, key...), value...)
+	sizes := s[len(s) : len(s)+12]
+	binary.LittleEndian.PutUint32(sizes, uint32(partition))
+	binary.LittleEndian.PutUint32(sizes[4:], uint32(len(key)))
+	binary.LittleEndian.PutUint32(sizes[8:], uint32(len(value)))
+	s = append(append(s[:len(s)+12], key...), value...)
 	if o.stream = s; len(s) >= hashAtOnce {
 		o.feedHasher()
 	}
