@@ -10,6 +10,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kerr"
+
 	"github.com/gradstream/gradstream/bench/peers"
 )
 
@@ -194,8 +196,9 @@ func (h *harness) drop(ctx context.Context, output string) error {
 	}
 	for _, t := range topics.Names() {
 		if strings.HasPrefix(t, name+".") || strings.HasPrefix(t, name+"-") { // Kafka Streams names its changelogs with a dash
-			_, err := h.adm.DeleteTopic(ctx, t)
-			errs = append(errs, err)
+			if _, err := h.adm.DeleteTopic(ctx, t); err != nil && !errors.Is(err, kerr.UnknownTopicOrPartition) { // the list may be old
+				errs = append(errs, fmt.Errorf("deleting %s: %w", t, err))
+			}
 		}
 	}
 	return errors.Join(append(errs, os.RemoveAll(filepath.Join(h.dir, "state", name)))...)

@@ -85,6 +85,7 @@ func (h *harness) openLoop(ctx context.Context, variant string) (*latency, error
 	slices.Sort(all)
 	r.Events, r.P50, r.P99, r.P999, r.Max = len(all), quantile(all, 0.5), quantile(all, 0.99), quantile(all, 0.999), all[len(all)-1]
 	if r.counted, err = h.count(ctx, l.output, len(l.arrivals), nil); err != nil {
+		err = fmt.Errorf("counting: %w", err)
 		return nil, err
 	}
 	return r, h.drop(ctx, l.output)

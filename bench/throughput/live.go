@@ -137,6 +137,9 @@ func (l *live) send(ctx context.Context, n int) error {
 		})
 		l.sent++
 	}
+	if e := l.failed.Load(); e != nil {
+		return fmt.Errorf("sending: %w", *e)
+	}
 	return ctx.Err()
 }
 
@@ -167,7 +170,7 @@ func (l *live) finish(ctx context.Context, patience time.Duration) error {
 		return err
 	}
 	if e := l.failed.Load(); e != nil {
-		return *e
+		return fmt.Errorf("sending: %w", *e)
 	}
 	for end := time.Now().Add(patience); l.have.Load() < int64(l.sent) && time.Now().Before(end); {
 		select {

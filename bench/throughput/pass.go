@@ -43,6 +43,7 @@ func passThrough(ctx context.Context, args []string) error {
 		kgo.DefaultProduceTopic(*to),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.UnknownTopicRetries(-1),
 		kgo.ProducerBatchMaxBytes(1_000_000),
 		kgo.ProducerLinger(2*time.Millisecond),
 		kgo.MaxBufferedRecords(1<<18),

@@ -20,6 +20,7 @@ func (h *harness) client(extra ...kgo.Opt) (*kgo.Client, error) {
 		kgo.SeedBrokers(h.kafka.Addrs()...),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.UnknownTopicRetries(-1), // a broker may hear of a new topic's partitions late
 	}, extra...)...)
 }
 

@@ -75,6 +75,7 @@ func consume(ctx context.Context, args []string) error {
 		kgo.DefaultProduceTopic(*to),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)),
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
+		kgo.UnknownTopicRetries(-1),
 		kgo.ProducerLinger(10*time.Millisecond),
 		kgo.MaxBufferedRecords(1<<18),
 	)
