@@ -34,7 +34,7 @@ func (c *check) readOutputs(ctx context.Context) error {
 	for _, name := range c.outputTopics() {
 		isErrors := slices.Contains(c.o.Errors, name)
 		lanes := map[lane]gsID{}
-		open := map[lane]gsID{} // by producer: what its open transaction is for
+		open := map[lane]written{} // by producer: the last output of its open transaction
 		err := c.drain(ctx, c.topics[name], func(r *kgo.Record) {
 			if r.Attrs.IsControl() {
 				delete(open, lane{r.Partition, r.ProducerID})
@@ -58,6 +58,13 @@ type lane struct {
 	of        int64
 }
 
+// written is an output, where it is and who wrote it.
+type written struct {
+	id     gsID
+	by     producer
+	offset int64
+}
+
 type gsID struct {
 	task        int
 	step, index uint64
@@ -75,7 +82,7 @@ func parseID(h []byte) (gsID, bool) {
 }
 
 // output takes a record of an output topic.
-func (c *check) output(r *kgo.Record, isErrors bool, lanes, open map[lane]gsID) {
+func (c *check) output(r *kgo.Record, isErrors bool, lanes map[lane]gsID, open map[lane]written) {
 	c.report.Outputs++
 	if isErrors {
 		c.report.Rejected++
@@ -117,10 +124,11 @@ func (c *check) output(r *kgo.Record, isErrors bool, lanes, open map[lane]gsID) 
 		say(I2, "written by %v, the step's record in the journal by %v", who, s.writer)
 	}
 	txn := lane{r.Partition, r.ProducerID}
-	if before, ok := open[txn]; ok && (before.task != id.task || before.step != id.step) {
-		say(I2, "in one transaction with outputs of task %d step %d", before.task, before.step)
+	if last, ok := open[txn]; ok && (last.id.task != id.task || last.id.step != id.step) {
+		say(I2, "by %v, in one transaction with the output of task %d step %d at offset %d, by %v",
+			producerOf(r), last.id.task, last.id.step, last.offset, last.by)
 	}
-	open[txn] = id
+	open[txn] = written{id, producerOf(r), r.Offset}
 	way := lane{r.Partition, int64(id.task)}
 	if before, ok := lanes[way]; ok && (id.step < before.step || id.step == before.step && id.index <= before.index) {
 		say(K2, "%s %s comes behind %d/%d/%d", headerID, ids[0], before.task, before.step, before.index)
