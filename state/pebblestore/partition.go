@@ -32,12 +32,7 @@ func (s *Store) Open(task int) (state.Partition, error) {
 	s.mu.Unlock()
 	// A commit that its caller gave up may still be on its way to the disk: what is
 	// read from here on must not change under the reader.
-	ctx, cancel := context.WithTimeoutCause(context.Background(), closeTimeout, errors.New("the disk does not answer"))
-	defer cancel()
-	err := s.acquire(ctx)
-	if err == nil {
-		<-s.turn
-	}
+	err := s.await()
 	epoch := s.current()
 	var m state.Manifest
 	var ok bool

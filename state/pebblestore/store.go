@@ -288,6 +288,17 @@ func (s *Store) acquire(ctx context.Context) error {
 	return nil
 }
 
+// await waits until whoever has the turn is done.
+func (s *Store) await() error {
+	ctx, cancel := context.WithTimeoutCause(context.Background(), closeTimeout, errors.New("the disk does not answer"))
+	defer cancel()
+	err := s.acquire(ctx)
+	if err == nil {
+		<-s.turn
+	}
+	return err
+}
+
 func (s *Store) isClosed() bool {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
@@ -456,15 +467,24 @@ func (s *Store) Close() error {
 	return s.lock.Close()
 }
 
-// read runs f with the database, which stays open for as long.
+// read runs f with the database, which stays open for as long. While it is being
+// opened anew, read waits.
 func (s *Store) read(f func(*pebble.DB) error) (err error) {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
-	switch {
-	case s.closed:
+	for waited := false; s.db == nil && !s.closed; waited = true {
+		if why := s.failed(); why != nil && waited {
+			return why
+		}
+		s.mu.RUnlock()
+		err := s.await()
+		s.mu.RLock()
+		if err != nil {
+			return err
+		}
+	}
+	if s.closed {
 		return ErrClosed
-	case s.db == nil:
-		return s.failed()
 	}
 	defer func() {
 		if r := recover(); r != nil {
