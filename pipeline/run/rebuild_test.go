@@ -344,6 +344,28 @@ func rehashed(b []byte) []byte {
 	return append(body, sum[:]...)
 }
 
+// outHash returns where in a step record the hash of the outputs lies, as
+// docs/format/journal.md says. What follows it depends on the step: a digest, fields.
+func outHash(b []byte) int {
+	at := 2
+	number := func() uint64 {
+		v, n := binary.Uvarint(b[at:])
+		at += n
+		return v
+	}
+	number() // step
+	at += sha256.Size
+	number() // clock
+	number() // watermark
+	for range 3 * number() {
+		number() // source, partition, next
+	}
+	for range 3 {
+		number() // rows, rejected, outputs
+	}
+	return at
+}
+
 func testTampered(t *testing.T, c *cluster, past connectors.History, last *run.Rebuilt) {
 	isStep := func(b []byte) bool { return b[1] == 's' }
 	steps := 0
@@ -360,14 +382,14 @@ func testTampered(t *testing.T, c *cluster, past connectors.History, last *run.R
 		}}, "does not match its hash|malformed journal record"},
 		{"a step rewritten", tampered{journal: func(i int, b []byte) []byte {
 			if i == 20 && isStep(b) {
-				b[len(b)-sha256.Size-2] ^= 1 // of the hash of the outputs or the digest
+				b[outHash(b)] ^= 1
 				b = rehashed(b)
 			}
 			return b
-		}}, "replay of step \\d+ diverged|malformed"},
+		}}, "replay of step \\d+ diverged"},
 		{"the last step rewritten", tampered{journal: func(i int, b []byte) []byte {
 			if isStep(b) && bytes.HasSuffix(b, last.Hash[:]) {
-				b[len(b)-sha256.Size-4] ^= 1
+				b[outHash(b)] ^= 1
 				b = rehashed(b)
 			}
 			return b

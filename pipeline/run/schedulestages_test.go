@@ -98,9 +98,10 @@ func (s *schedule) crossed(tp connectors.TopicPartition, log []simEntry) {
 func (c *simCluster) ReadLog(_ context.Context, tp connectors.TopicPartition, from int64, yield func(r *connectors.Record) error) error {
 	c.mu.Lock()
 	log := slices.Clone(c.journal[int(tp.Partition)])
+	from = max(from, c.trimmed[int(tp.Partition)])
 	c.mu.Unlock()
 	for i := range log {
-		if log[i].Offset >= max(from, c.trimmed[int(tp.Partition)]) {
+		if log[i].Offset >= from {
 			if err := yield(&log[i].Record); err != nil {
 				return err
 			}

@@ -285,9 +285,10 @@ func (b *simBroker) journalize(task int, record []byte) int64 {
 func (l *simLog) ReadJournal(_ context.Context, from, to int64, yield func(int64, []byte) error) error {
 	l.c.mu.Lock()
 	log := slices.Clone(l.c.journal[l.task])
+	from = max(from, l.c.trimmed[l.task])
 	l.c.mu.Unlock()
 	for _, e := range log {
-		if e.Offset < from || e.Offset > to || e.Offset < l.c.trimmed[l.task] {
+		if e.Offset < from || e.Offset > to {
 			continue
 		}
 		if err := l.c.pass(l.task, readingJournal); err != nil {
