@@ -196,8 +196,11 @@ func (d *rowDecoder) cell(value []byte, i int, c *batch.Column) error {
 		}
 		c.AppendFloat(v)
 	case batch.String:
-		if !utf8.Valid(cell) {
+		switch {
+		case !utf8.Valid(cell):
 			return errRow
+		case !fits(c, len(cell)):
+			return errors.New("the strings of a batch exceed 2 GiB")
 		}
 		c.AppendBytes(cell)
 	case batch.Sparse:

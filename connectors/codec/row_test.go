@@ -163,6 +163,55 @@ func TestRowDamaged(t *testing.T) {
 	}
 }
 
+// FuzzRow checks that bytes that are not quite a row end in an error, leaving
+// nothing, and that what is accepted is written and read back.
+func FuzzRow(f *testing.F) {
+	s, in := everyType()
+	for row := range in.N {
+		in.Origin.Append(0, 1700000000123, int32(row))
+	}
+	e, err := NewEncoder(RowFormat, s, Options{})
+	if err != nil {
+		f.Fatal(err)
+	}
+	for row := range in.N {
+		v, err := e.Encode(nil, in, row, row+1)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(v)
+	}
+	f.Add([]byte{rowVersion, 0, 1, 2, 3, 4, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 1})
+	f.Fuzz(func(t *testing.T, record []byte) {
+		d, _ := NewDecoder(RowFormat, s, Options{})
+		into := batch.New(s)
+		n, err := d.Decode(record, into)
+		for i, c := range into.Cols {
+			if c.Len() != n {
+				t.Fatalf("%q: column %s has %d rows after %d %v", record, s.Fields[i].Name, c.Len(), n, err)
+			}
+		}
+		if err != nil {
+			return
+		}
+		into.N = 1
+		into.Origin.Append(0, d.(connectors.Timed).EventTime(), 0)
+		first, err := e.Encode(nil, into, 0, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		back := batch.New(s)
+		if n, err := d.Decode(first, back); n != 1 || err != nil {
+			t.Fatalf("%q is written as %q, which does not read back: %v", record, first, err)
+		}
+		back.N = 1
+		back.Origin.Append(0, d.(connectors.Timed).EventTime(), 0)
+		if second, err := e.Encode(nil, back, 0, 1); err != nil || !bytes.Equal(second, first) {
+			t.Fatalf("%q is written as %q, and then as %q, %v", record, first, second, err)
+		}
+	})
+}
+
 func BenchmarkRow(b *testing.B) {
 	s, in := everyType()
 	for range in.N {
