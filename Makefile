@@ -16,10 +16,10 @@ build: ## build bin/gradstream
 
 test: ## run the tests; with java and mvn present also against a real Apache Kafka
 	@$(GO) vet $(PKGS)
-	@set -o pipefail; $(GO) test -json $(PKGS) | $(REPORT)
+	@set -o pipefail; $(GO) test -timeout 20m -json $(PKGS) | $(REPORT)
 
 race: ## run the fast tests under the race detector (needs a C compiler)
-	@set -o pipefail; $(GO) test -race -short -json $(PKGS) | $(REPORT)
+	@set -o pipefail; $(GO) test -race -short -timeout 20m -json $(PKGS) | $(REPORT)
 
 lint: ## check formatting, vet, staticcheck, and that the generated docs are current
 	@test -z "$$(gofmt -l bench cmd connectors examples internal operators pipeline state)" || { gofmt -l bench cmd connectors examples internal operators pipeline state; echo "run make fmt"; exit 1; }
