@@ -3,11 +3,15 @@
 package main
 
 import (
+	"errors"
 	"math"
 	"os"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/gradstream/gradstream/state"
+	"github.com/gradstream/gradstream/state/weights"
 )
 
 func TestFit(t *testing.T) {
@@ -62,7 +66,7 @@ func TestParseThroughput(t *testing.T) {
 	}
 }
 
-// TestState saves and restores what the tables are made of, once.
+// TestState saves what the tables are made of, and restores it.
 func TestState(t *testing.T) {
 	s := &suite{dir: t.TempDir(), repeats: 1}
 	m := full(1 << 12)
@@ -78,6 +82,17 @@ func TestState(t *testing.T) {
 		t.Error(err)
 	}
 	if err := store.Close(); err != nil {
+		t.Error(err)
+	}
+	again := weights.New(1<<12, perWeight)
+	store, p, err = s.open(s.dir+"/a", again)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if state.Digest(tableID, again) != state.Digest(tableID, m) {
+		t.Error("what is restored is not what was saved")
+	}
+	if err := errors.Join(p.Close(), store.Close()); err != nil {
 		t.Error(err)
 	}
 }

@@ -40,7 +40,7 @@ func save(ctx context.Context, p state.Partition, step uint64) (stood, took time
 	return stood, time.Since(begun), err
 }
 
-// open opens a new store of one task, with a table bound to it.
+// open opens the store of one task, with a table bound to it, which then holds what was saved.
 func (s *suite) open(dir string, t *weights.Table) (store *pebblestore.Store, p state.Partition, err error) {
 	store, err = pebblestore.Open(dir, pebblestore.Options{Pipeline: "growth"})
 	if err != nil {

@@ -33,7 +33,6 @@ func main() {
 
 // results is the part of the file that is drawn.
 type results struct {
-	Machine string `json:"machine"`
 	Kafka   string `json:"kafka"`
 	Events  int    `json:"events"`
 	Summary []struct {

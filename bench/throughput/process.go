@@ -95,9 +95,7 @@ func (p *process) stop() error {
 	select {
 	case <-p.done:
 	case <-time.After(20 * time.Second):
-		_ = p.cmd.Process.Kill()
-		<-p.done
-		return fmt.Errorf("it did not end within 20 s of SIGTERM\n%s", p.output())
+		return errors.Join(fmt.Errorf("it did not end within 20 s of SIGTERM\n%s", p.output()), p.kill())
 	}
 	if p.err != nil && p.cmd.ProcessState.ExitCode() != bySIGTERM {
 		return fmt.Errorf("%w\n%s", p.err, p.output())

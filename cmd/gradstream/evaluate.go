@@ -220,7 +220,7 @@ func printEvaluation(w io.Writer, r *run.Evaluation) error {
 			}
 			fmt.Fprintf(w, "  %-18s %s\n", v.Name, text)
 		}
-		if n.Def.Role == operators.Detector {
+		if n.Def.Role == operators.Detector && len(n.Drifts) > 0 {
 			rows := make([]string, 0, len(n.Drifts))
 			for i, d := range n.Drifts {
 				if i == 12 {

@@ -143,7 +143,7 @@ func (a *app) openState(dir string, args []string) (*pebblestore.Store, error) {
 	s, err := pebblestore.Open(folder, pebblestore.Options{Pipeline: name, ReadOnly: true, Log: a.log})
 	switch {
 	case errors.Is(err, pebblestore.ErrLocked):
-		return nil, fmt.Errorf("%w: stop the pipeline first (SIGTERM), or ask the running one over HTTP: /api/status, /api/metrics, /metrics", err)
+		return nil, fmt.Errorf("%w: of a pipeline that runs, /api/status, /api/metrics and /metrics of its HTTP listener tell the same", err)
 	case errors.Is(err, fs.ErrNotExist):
 		if subs := statesBelow(dir); len(subs) > 0 {
 			return nil, wrongInput("no state in %s itself; below it there is: %s", dir, strings.Join(subs, ", "))

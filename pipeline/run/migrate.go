@@ -58,12 +58,15 @@ func PlanMigration(ctx context.Context, p *pipeline.Pipeline, cluster Grower) (*
 		return nil, err
 	}
 	m := &Migration{Topology: topo, fresh: map[int]bool{}}
+	for _, t := range topics { // first, for of a pipeline that has never run others may be missing too
+		if t.Role == "internal" && t.Missing {
+			return nil, wrongRequest("topic %s does not exist: pipeline %s has never run on these brokers; gradstream run starts it, with the partitions there are", t.Name, p.Name)
+		}
+	}
 	for _, t := range topics {
 		switch {
-		case t.Role == "internal" && t.Missing:
-			return nil, wrongRequest("topic %s does not exist: pipeline %s has never run on these brokers; gradstream run starts it, with the partitions there are", t.Name, p.Name)
 		case t.Role == "source" && t.Missing:
-			return nil, wrongRequest("source topic %q does not exist on cluster %s", t.Name, topo.Cluster)
+			return nil, wrongRequest("source topic %q does not exist on cluster %s any more, and the pipeline has read it: bring it back", t.Name, topo.Cluster)
 		case t.Name == JournalTopic(p):
 			m.Before = t.Partitions
 			if p.Tasks == 0 && m.Before < topo.Tasks && len(topo.Stages) == 1 {

@@ -185,10 +185,13 @@ func topologyOf(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Ad
 			read[t.Name] = true
 		}
 	}
+	for _, t := range topics { // first, for of a pipeline that has never run others may be missing too
+		if t.Name == JournalTopic(p) && t.Missing {
+			return nil, wrongRequest("topic %s does not exist: pipeline %s has never run on these brokers, or its journal was deleted", t.Name, p.Name)
+		}
+	}
 	for _, t := range topics {
 		switch {
-		case t.Name == JournalTopic(p) && t.Missing:
-			return nil, wrongRequest("topic %s does not exist: pipeline %s has never run on these brokers, or its journal was deleted", t.Name, p.Name)
 		case t.Name == JournalTopic(p) && t.Partitions != topo.Tasks:
 			return nil, wrongRequest("topic %s has %d partitions but the pipeline file says %s; give the file that made it", t.Name, t.Partitions, tasksText(topo.Tasks))
 		case t.Missing && read[t.Name]:
