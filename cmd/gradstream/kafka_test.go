@@ -324,7 +324,7 @@ func testRefusals(t *testing.T, addr string) {
 		c := command(t.Context(), append([]string{"state", "ls", flightsFile}, short.args...)...)
 		c.Env = append(c.Env, short.env()...)
 		out, err := c.CombinedOutput()
-		if err == nil || !strings.Contains(string(out), "stop the pipeline first") {
+		if err == nil || !strings.Contains(string(out), "of a pipeline that runs, /api/status") {
 			t.Errorf("state ls on a running pipeline: %v\n%s", err, out)
 		}
 	})

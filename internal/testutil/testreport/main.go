@@ -8,6 +8,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"sort"
 	"strings"
 )
@@ -23,10 +24,11 @@ type event struct {
 }
 
 type report struct {
-	output  map[string][]string // by package and test
-	skipped []string
-	passed  int
-	failed  int
+	output   map[string][]string // by package and test
+	skipped  []string
+	passed   int
+	failed   int
+	failures []string // the tests' own words, without what programs they ran said
 }
 
 func main() {
@@ -45,6 +47,12 @@ func main() {
 		sort.Strings(r.skipped)
 		fmt.Println("\nskipped:")
 		for _, s := range r.skipped {
+			fmt.Println("  " + s)
+		}
+	}
+	if len(r.failures) > 0 {
+		fmt.Println("\nfailed:")
+		for _, s := range r.failures {
 			fmt.Println("  " + s)
 		}
 	}
@@ -83,6 +91,10 @@ func (r *report) take(e event) {
 			}
 		} else {
 			r.failed++
+			r.failures = append(r.failures, e.Package+" "+e.Test)
+			for _, line := range summary(r.output[key]) {
+				r.failures = append(r.failures, "    "+line)
+			}
 		}
 		for _, line := range r.output[key] {
 			fmt.Print("      " + line)
@@ -92,6 +104,40 @@ func (r *report) take(e event) {
 		}
 		delete(r.output, key)
 	}
+}
+
+// The log of a broker or worker can be megabytes long. The summary at the end of
+// the report has the lines that begin a message of the test and a few below each.
+const (
+	summaryBelow = 8
+	summaryLines = 60
+	summaryWidth = 400
+)
+
+// position is where a test says something: "    file_test.go:12: text".
+var position = regexp.MustCompile(`^\s*\w+\.go:\d+: |^panic: |^\s*testing\.go`)
+
+// summary picks a failed test's own messages from its output.
+func summary(output []string) []string {
+	var lines []string
+	below := summaryBelow
+	for _, line := range output {
+		line = strings.TrimRight(line, "\n")
+		if position.MatchString(line) {
+			below = 0
+		} else if strings.HasPrefix(line, "=== ") || strings.HasPrefix(line, "--- ") {
+			continue
+		}
+		if below > summaryBelow || len(lines) == summaryLines {
+			continue
+		}
+		below++
+		if len(line) > summaryWidth {
+			line = line[:summaryWidth] + "…"
+		}
+		lines = append(lines, line)
+	}
+	return lines
 }
 
 // reason finds what a test said when it skipped itself.
