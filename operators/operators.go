@@ -68,6 +68,8 @@ type Spec[C any] struct {
 	Inputs   int            // names that from may hold; 0 means 1
 	Columns  string         // the columns it emits, in words
 	Examples []spec.Example // documentation and golden tests at once
+	// Allocates says why Process may allocate in steady state; empty = it may not.
+	Allocates string
 	// Build makes the operator. Whatever can fail by name or value is complained
 	// of to env there, all complaints at once; the result is then not used.
 	Build func(c *C, env *Env) Operator
@@ -76,6 +78,7 @@ type Spec[C any] struct {
 // Definition is a Spec whose type of configuration is forgotten.
 type Definition struct {
 	Name, Summary, Doc, Columns string
+	Allocates                   string
 	Role                        Role
 	Inputs                      int
 	Examples                    []spec.Example
@@ -90,7 +93,7 @@ func Define[C any, P interface {
 	spec.Config
 }](s Spec[C]) *Definition {
 	return &Definition{
-		Name: s.Name, Summary: s.Summary, Doc: s.Doc, Columns: s.Columns,
+		Name: s.Name, Summary: s.Summary, Doc: s.Doc, Columns: s.Columns, Allocates: s.Allocates,
 		Role: s.Role, Inputs: max(s.Inputs, 1), Examples: s.Examples,
 		New:   func() spec.Config { return P(new(C)) },
 		build: func(c spec.Config, env *Env) Operator { return s.Build((*C)(c.(P)), env) },

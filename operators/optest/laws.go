@@ -245,7 +245,7 @@ func (s *subject) checkUnlabelled(t tester, feeds []feed) {
 
 // checkAllocations feeds the same rows until memory has grown, then counts.
 func (s *subject) checkAllocations(t tester, feeds []feed) {
-	if s.c.Allocates != "" {
+	if s.c.Allocates != "" || s.def.Allocates != "" {
 		return
 	}
 	h := s.open(t)

@@ -26,15 +26,18 @@ var functions = []string{
 	"len", "lower", "max", "min", "none", "one", "round", "string", "trim", "trimPrefix", "trimSuffix", "upper",
 }
 
-// condition is a compiled expression over the columns of an input that is true
-// or false. It reads rows without allocating, whatever the expression then does.
-type condition struct {
+// expression is a compiled expression over the columns of an input. It reads rows
+// without allocating, whatever the expression then does.
+type expression struct {
 	text    string
 	program *vm.Program
 	machine vm.VM
 	vars    []*variable
 	env     map[string]any // the variables' values
 }
+
+// condition is an expression that is true or false.
+type condition struct{ *expression }
 
 // variable is a column that the expression reads.
 type variable struct {
@@ -49,9 +52,14 @@ type variable struct {
 	value  any // shows number, whole or text, whichever the type takes
 }
 
-// newCondition compiles an expression, and complains to env of what is wrong
-// with it; the result is then nil.
-func newCondition(text spec.Text, env *operators.Env) *condition {
+// newCondition compiles a condition, and complains to env of what is wrong with it.
+func newCondition(text spec.Text, env *operators.Env) condition {
+	return condition{compile(text, env, expr.AsBool(), expr.WarnOnAny())}
+}
+
+// compile compiles an expression, and complains to env of what is wrong with it;
+// the result is then nil.
+func compile(text spec.Text, env *operators.Env, more ...expr.Option) *expression {
 	r := &resolver{schema: env.Input(0), paths: map[ast.Node]path{}, open: map[ast.Node]bool{}, used: map[string]bool{}, guarded: map[*ast.BinaryNode]bool{}}
 	known := types.Map{}
 	for _, f := range r.schema.Fields {
@@ -59,7 +67,7 @@ func newCondition(text spec.Text, env *operators.Env) *condition {
 			known[f.Name] = t
 		}
 	}
-	options := []expr.Option{expr.Env(known), expr.AsBool(), expr.WarnOnAny(), expr.Patch(r), expr.DisableAllBuiltins()}
+	options := append([]expr.Option{expr.Env(known), expr.Patch(r), expr.DisableAllBuiltins()}, more...)
 	for _, name := range functions {
 		options = append(options, expr.EnableBuiltin(name))
 	}
@@ -71,7 +79,7 @@ func newCondition(text spec.Text, env *operators.Env) *condition {
 		complain(text, env, err)
 		return nil
 	}
-	c := &condition{text: text.Value, program: program, env: map[string]any{}}
+	c := &expression{text: text.Value, program: program, env: map[string]any{}}
 	for i, f := range r.schema.Fields {
 		if r.used[f.Name] {
 			v := &variable{name: f.Name, col: operators.Col(i), typ: f.Type}
@@ -134,21 +142,31 @@ func plain(msg string) string {
 	return msg
 }
 
-// holds evaluates the condition on a row.
-func (c *condition) holds(in *batch.Batch, row int) (bool, error) {
+// run evaluates the expression on a row.
+func (c *expression) run(in *batch.Batch, row int) (any, error) {
 	for _, v := range c.vars {
 		c.set(v, v.col.Of(in), row)
 	}
-	out, err := c.machine.Run(c.program, c.env)
+	return c.machine.Run(c.program, c.env)
+}
+
+// why says what the failure of an expression on a row was.
+func (c *expression) why(err error) error {
+	msg := err.Error()
+	if at := (*file.Error)(nil); errors.As(err, &at) {
+		msg = at.Message
+	}
+	if strings.HasPrefix(msg, "interface conversion: ") || strings.HasPrefix(msg, "reflect: ") {
+		msg = "a function of a null"
+	}
+	return fmt.Errorf("%s: %s", c.text, strings.ReplaceAll(plain(msg), "<nil>", "null"))
+}
+
+// holds evaluates the condition on a row.
+func (c condition) holds(in *batch.Batch, row int) (bool, error) {
+	out, err := c.run(in, row)
 	if err != nil {
-		msg := err.Error()
-		if at := (*file.Error)(nil); errors.As(err, &at) {
-			msg = at.Message
-		}
-		if strings.HasPrefix(msg, "interface conversion: ") || strings.HasPrefix(msg, "reflect: ") {
-			msg = "a function of a null"
-		}
-		return false, fmt.Errorf("%s: %s", c.text, strings.ReplaceAll(plain(msg), "<nil>", "null"))
+		return false, c.why(err)
 	}
 	holds, ok := out.(bool)
 	if !ok {
@@ -157,7 +175,7 @@ func (c *condition) holds(in *batch.Batch, row int) (bool, error) {
 	return holds, nil
 }
 
-func (c *condition) set(v *variable, col *batch.Column, row int) {
+func (c *expression) set(v *variable, col *batch.Column, row int) {
 	if col.Null(row) {
 		if !v.null {
 			v.null, c.env[v.name] = true, nil

@@ -40,7 +40,7 @@ func (c *filterConfig) Fields(f *spec.Fields) {
 
 // filter is the operator.
 type filter struct {
-	where *condition
+	where condition
 	kept  *batch.Batch
 	keep  []bool
 }

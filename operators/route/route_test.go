@@ -16,6 +16,9 @@ func TestFamily(t *testing.T) {
 		optest.Case{Operator: "filter", Name: "nulls", Config: "{where: (a ?? 0) > 0 and (b ?? true) or s == nil or i != nil and i < 7}", In: "a:float64?,b:bool?,s:string?,i:int64?\n1,true,x,2\n"},
 		optest.Case{Operator: "filter", Name: "many kinds", Config: "{where: \"s != 'a' and (i == nil or i < 5) and (ts ?? 0) > 3 and not b\"}", In: "s:string,i:int64?,ts:timestamp?,b:bool,x:sparse\nx,2,7,true,3:1\n"},
 		optest.Case{Operator: "filter", Name: "arithmetic", Config: "{where: a * 2 + 1 > b}", In: "a:float64,b:float64\n1,2\n", Allocates: "the expression makes numbers"},
+		optest.Case{Operator: "map", Name: "nulls and texts",
+			Config: "{columns: {t: \"upper(s) + '!'\", n: i * 2 + 1, f: a ?? 0.5, b2: not b, same: s, when: ts - 1}}", In: "a:float64?,b:bool?,s:string?,i:int64?,ts:timestamp?,x:sparse\n1,true,x,2,7,1:1\n"},
+		optest.Case{Operator: "map", Name: "columns as they are", Config: "{columns: {f: a, g: b, h: s}}", In: "a:float64?,b:bool,s:string\n1,true,x\n"},
 		optest.Case{Operator: "select", Name: "all types", Config: "{columns: {a: x, b: s, c: s, d: b}}", In: "s:string?,x:sparse,b:bool\nx,2:1,true\n"},
 	)
 }
@@ -89,6 +92,80 @@ func TestExpressions(t *testing.T) {
 	}
 }
 
+// Each expression of map is tried on one row: its type, and what it comes to.
+func TestMapExpressions(t *testing.T) {
+	const head = "f:float64,nf:float64?,one:float64?,i:int64,ni:int64?,s:string,ns:string?,b:bool,nb:bool?,ts:timestamp,ctr.probability:float64\n" +
+		"1.5,,1,3,,aü,,true,,2024-02-29T12:00:00Z,0.75\n"
+	for _, c := range []struct{ expr, typ, want string }{
+		{"f", "float64", "1.5"},
+		{"nf", "float64?", ""},
+		{"i", "int64", "3"},
+		{"b", "bool", "true"},
+		{"s", "string", "aü"},
+		{"ns", "string?", ""},
+		{"ts", "int64", "1709208000000"},
+		{"f * i + 1", "float64", "5.5"},
+		{"i * i + 1", "int64", "10"},
+		{"i / 2", "float64", "1.5"},
+		{"i ** 2", "float64", "9"},
+		{"i % 2 == 1", "bool", "true"},
+		{"9223372036854775807 + i", "int64", "-9223372036854775806"},
+		{"nf + 1", "float64?", ""},
+		{"one + 1", "float64?", "2"},
+		{"-ni", "int64?", ""},
+		{"upper(s)", "string", "AÜ"},
+		{"upper(ns)", "string?", ""},
+		{"len(ns ?? 'xy')", "int64", "2"},
+		{"nf ?? 0", "float64", "0"},
+		{"ni ?? 0", "int64", "0"},
+		{"(nf ?? 0) * 2 + i", "float64", "3"},
+		{"nf ?? one", "float64?", "1"},
+		{"nf ?? one ?? 7", "float64", "1"},
+		{"(nf + 1) ?? 0", "float64?", ""},
+		{"b ? f : i", "float64", "1.5"},
+		{"not b ? f : i", "float64", "3"},
+		{"b ? nil : 's'", "string?", ""},
+		{"nf == nil ? -1 : nf", "float64", "-1"},
+		{"nf != nil ? nf : i", "float64", "3"},
+		{"nf == nil", "bool", "true"},
+		{"ns in ['a', 'b']", "bool", "false"},
+		{"s in ['a', 'aü']", "bool", "true"},
+		{"ns contains 'a'", "bool?", "false"},
+		{"nb and b", "bool?", ""},
+		{"nf > 1 or b", "bool?", ""},
+		{"max(f, i)", "float64", "3"},
+		{"let x = f * 2; x + 1", "float64", "4"},
+		{"ctr.probability > 0.5 ? 'yes' : 'no'", "string", "yes"},
+		{"s[0:1] + '.'", "string", "a."},
+		{"'constant'", "string", "constant"},
+		{"1 / 0.0", "float64", `rejected 0: column "out": 1 / 0.0 is +Inf; expected a finite number`},
+		{"i % 0", "int64", `rejected 0: column "out": i % 0: runtime error: integer divide by zero`},
+		{"ni ?? (i % 0)", "int64", `rejected 0: column "out": ni ?? (i % 0): runtime error: integer divide by zero`},
+		{"s[1:2]", "string", `rejected 0: column "out": s[1:2] is not UTF-8`},
+	} {
+		tables, err := optest.Parse(head)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := optest.Open(definition("map"), "{columns: {out: '"+strings.ReplaceAll(c.expr, "'", "''")+"'}}", tables[0].Rows.Schema)
+		if err != nil {
+			t.Errorf("%s: %v", c.expr, err)
+			continue
+		}
+		if f := h.Node.Schema.Fields; f[len(f)-1].TypeString() != c.typ {
+			t.Errorf("%s is %s, want %s", c.expr, f[len(f)-1].TypeString(), c.typ)
+		}
+		if err := h.Feed(0, tables[0].Rows); err != nil {
+			t.Fatal(err)
+		}
+		_, got, _ := strings.Cut(strings.TrimSuffix(h.Text(), "\n"), "\n")
+		got = strings.TrimPrefix(got, "1.5,,1,3,,aü,,true,,2024-02-29T12:00:00.000Z,0.75,")
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", c.expr, got, c.want)
+		}
+	}
+}
+
 func TestComplaints(t *testing.T) {
 	const in = "price:float64,maybe:float64?,site:string,ctr.probability:float64,ctr.loss:float64?,y:bool?,x:sparse\n"
 	const all = "expected one of price, maybe, site, ctr.probability, ctr.loss, y"
@@ -117,6 +194,17 @@ func TestComplaints(t *testing.T) {
 		{"filter", "where: price ** 0.5 > 1 or 2 ^ price > 3", `:1:17: an exponent that is not a constant; expected a whole number, as in price ** 2: other powers differ between processors in the last digit` + "\n" + `:1:32: an exponent that`},
 		{"filter", "where: x == 1", `:1:8: column "x" is sparse; expected bool, int64, float64, string or timestamp`},
 		{"filter", "where: ''", `:1:8: `},
+		{"map", "{}", `:1:1: columns is missing; expected a mapping of name: text`},
+		{"map", "{columns: {}}", `:1:11: no column is computed; expected at least one`},
+		{"map", "{columns: {a: pric * 2, b: sit}}", `:1:15: no column "pric"; did you mean "price"?` + "\n" + `:1:28: no column "sit"; did you mean "site"?`},
+		{"map", "{columns: {site: price}}", `column "site" exists already; expected another name for this operator or column`},
+		{"map", "{columns: {a: '[1, 2]'}}", `:1:15: the type of the expression is not known; expected bool, int64, float64 or string, the same whatever its conditions`},
+		{"map", "{columns: {a: 'y ?? price'}}", `:1:15: the type of the expression is not known`},
+		{"map", "{columns: {a: nil}}", `:1:15: the type of the expression is not known`},
+		{"map", "{columns: {a: now()}}", `:1:15: no function "now"; expected one of abs, all,`},
+		{"map", "{columns: {a: price ** 0.5}}", `an exponent that is not a constant`},
+		{"map", "{columns: {a: price + site}}", `:1:21: invalid operation: + (mismatched types float64 and string)`},
+		{"map", "{columns: {a: x}}", `:1:15: column "x" is sparse`},
 		{"select", "{}", `:1:1: columns is missing; expected a list of columns, or a mapping of new name: column`},
 		{"select", "{columns: []}", `:1:11: no column is selected; expected at least one`},
 		{"select", "{columns: [site, prise]}", `:1:18: no column "prise"; did you mean "price"?`},

@@ -291,7 +291,7 @@ note: "\q"`,
 	{
 		`label: y
 "": z`,
-		`2:1: unknown field ""; expected one of deep, bits, seed, rate, note, every, size, loss, label, numeric, cross, classes, from, window, intercept, optimizer, metrics, columns, sources`,
+		`2:1: unknown field ""; expected one of deep, bits, seed, rate, note, every, size, loss, label, numeric, cross, classes, from, window, intercept, optimizer, metrics, columns, edges, formulas, sources`,
 	},
 	{
 		`label: y

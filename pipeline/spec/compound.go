@@ -357,6 +357,34 @@ func (s *selection) schema(b *schemaBuilder, f *Field) []*Object {
 	return append(append(one, array(anyOf(one), !f.repeats)), s.ordered.schema(b, f)...)
 }
 
+// namedTexts is a mapping from name to text.
+type namedTexts struct{ p *[]NamedText }
+
+func (o *namedTexts) reset() { *o.p = nil }
+
+func (o *namedTexts) text() string {
+	lines := make([]string, len(*o.p))
+	for i, e := range *o.p {
+		lines[i] = quote(e.Name.Name) + ": " + quote(e.Text.Value)
+	}
+	return "{" + strings.Join(lines, ", ") + "}"
+}
+
+func (o *namedTexts) noun(*Field) string { return "a mapping of name: text" }
+
+func (o *namedTexts) decode(d *decoder, f *Field, n *Node) {
+	*o.p = nil
+	d.entries(f, n, o.noun(f), func(k Key) {
+		if v, ok := textKind.decode(d, new(Field), k.Name, k.Value); ok {
+			*o.p = append(*o.p, NamedText{Name{k.Name, k.Pos}, v})
+		}
+	})
+}
+
+func (o *namedTexts) schema(_ *schemaBuilder, f *Field) []*Object {
+	return []*Object{mappingOf(anyOf(textSchema(new(Field))), f)}
+}
+
 // nodes is a mapping from name to values decoded elsewhere.
 type nodes struct {
 	p       *[]NamedNode

@@ -58,6 +58,12 @@ type Column struct {
 // Entry is one line of a mapping from name to name.
 type Entry struct{ Key, Value Name }
 
+// NamedText is one line of a mapping from name to text.
+type NamedText struct {
+	Name Name
+	Text Text
+}
+
 // NamedNode is one line of a mapping from name to a value decoded elsewhere.
 type NamedNode struct {
 	Name string
@@ -202,6 +208,11 @@ func (f *Fields) Strings(p *[]string, name string, def []string, doc string) *Fi
 	return listField(f, p, name, def, doc, &stringKind, "texts")
 }
 
+// Floats declares a list of finite numbers; one number will do as well.
+func (f *Fields) Floats(p *[]float64, name string, def []string, doc string) *Field {
+	return listField(f, p, name, def, doc, &floatKind, "numbers")
+}
+
 // Names declares a list of names; one name will do as well.
 func (f *Fields) Names(p *[]Name, name string, def []string, doc string) *Field {
 	return listField(f, p, name, def, doc, &nameKind, "names")
@@ -244,6 +255,11 @@ func (f *Fields) Ordered(p *[]Entry, name, doc string) *Field {
 // or a mapping from new name to column that keeps its written order.
 func (f *Fields) Selection(p *[]Entry, name, doc string) *Field {
 	return f.add(name, "", doc, &selection{ordered{p}})
+}
+
+// Texts declares a mapping from name to text that keeps its written order.
+func (f *Fields) Texts(p *[]NamedText, name, doc string) *Field {
+	return f.add(name, "", doc, &namedTexts{p})
 }
 
 // Nodes declares a mapping from name to values that the caller decodes, in

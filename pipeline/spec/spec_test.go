@@ -29,6 +29,8 @@ type sample struct {
 	Optimizer Choice
 	Metrics   []Choice
 	Columns   []Entry
+	Edges     []float64
+	Formulas  []NamedText
 	Sources   []NamedNode
 	Extra     *Node
 
@@ -97,6 +99,8 @@ func (s *sample) Fields(f *Fields) {
 	f.Choice(&s.Optimizer, "optimizer", "sgd", optimizers, "Optimiser.")
 	f.Choices(&s.Metrics, "metrics", []string{"accuracy"}, metrics, "Metrics.")
 	f.Ordered(&s.Columns, "columns", "Columns out.")
+	f.Floats(&s.Edges, "edges", nil, "Edges.")
+	f.Texts(&s.Formulas, "formulas", "Formulas.")
 	f.Nodes(&s.Sources, "sources", nil, "Sources.").Matching("[A-Za-z][A-Za-z0-9_-]*", "a letter, then letters, digits, _ or -")
 	f.Raw(&s.Extra, "extra", "Anything.").Hidden()
 }
@@ -118,7 +122,7 @@ func TestDefaults(t *testing.T) {
 			t.Fatal(errs)
 		}
 		want := `{deep: false, bits: 18, seed: -1, rate: 0.05, note: "a note", every: 100ms, size: 16MiB, loss: log, label: y, numeric: [x], ` +
-			`cross: [], classes: [], from: [], window: {min: 1, max: 100}, intercept: {rate: 0.1}, optimizer: {sgd: {rate: 0.05}}, metrics: [accuracy], columns: {}, sources: {}}`
+			`cross: [], classes: [], from: [], window: {min: 1, max: 100}, intercept: {rate: 0.1}, optimizer: {sgd: {rate: 0.05}}, metrics: [accuracy], columns: {}, edges: [], formulas: {}, sources: {}}`
 		if diff := cmp.Diff(want, Canonical(s)); diff != "" {
 			t.Errorf("%s: %s", text, diff)
 		}
@@ -147,6 +151,8 @@ intercept: {rate: 0.5}
 optimizer: {quantile: {q: 0.5}}
 metrics: [accuracy, {roc_auc: {max: 1000}}]
 columns: {id: id, p: ctr.probability}
+edges: [1, 2.5]
+formulas: {b: x > 1, a: "y"}
 sources:
   z: {topic: "1"}
   a: [1, yes, true, ~]
@@ -160,7 +166,7 @@ func TestRoundTrip(t *testing.T) {
 	}
 	want := `{deep: true, bits: 20, seed: 12, rate: 0.001, note: "012", every: 1m30s, size: 10000, loss: hinge, label: y, numeric: [a, "b c"], ` +
 		`cross: [[user, site], [a]], classes: [one], from: [x, y], window: {min: 5, max: 9}, intercept: {rate: 0.5}, optimizer: {quantile: {q: 0.5}}, ` +
-		`metrics: [accuracy, {roc_auc: {min: 1, max: 1000}}], columns: {id: id, p: ctr.probability}, sources: {z: {topic: "1"}, a: [1, yes, true, null]}, extra: x}`
+		`metrics: [accuracy, {roc_auc: {min: 1, max: 1000}}], columns: {id: id, p: ctr.probability}, edges: [1, 2.5], formulas: {b: "x \u003e 1", a: y}, sources: {z: {topic: "1"}, a: [1, yes, true, null]}, extra: x}`
 	text := Canonical(s)
 	if diff := cmp.Diff(want, text); diff != "" {
 		t.Fatal(diff)
