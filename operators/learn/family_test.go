@@ -38,5 +38,6 @@ func TestFamily(t *testing.T) {
 	add("linear_regression", regressRows, "{label: y, loss: {quantile: {tau: 0.9}}}")
 	add("linear_regression", regressRows, "{label: y, optimizer: {sgd: {rate: 1}}, clip: 0, label_scale: none}")
 	add("linear_regression", numberRows, "{label: y}")
+	cases = append(cases, moreCases...)
 	optest.TestFamily(t, &Family, cases...)
 }

@@ -283,8 +283,10 @@ func finiteState(s any) error {
 	}
 	v := reflect.ValueOf(s)
 	if v.Kind() == reflect.Pointer && v.Elem().Kind() == reflect.Struct {
-		if f := v.Elem().FieldByName("V"); f.IsValid() {
-			return finiteValue("", f)
+		for _, name := range []string{"V", "m"} { // of a cell, of a map
+			if f := v.Elem().FieldByName(name); f.IsValid() {
+				return finiteValue("", f)
+			}
 		}
 	}
 	return nil
@@ -305,6 +307,12 @@ func finiteValue(path string, v reflect.Value) error {
 	case reflect.Slice, reflect.Array:
 		for i := range v.Len() {
 			if err := finiteValue(fmt.Sprintf("%s[%d]", path, i), v.Index(i)); err != nil {
+				return err
+			}
+		}
+	case reflect.Map:
+		for i := v.MapRange(); i.Next(); {
+			if err := finiteValue(fmt.Sprintf("%s[%v]", path, i.Key()), i.Value()); err != nil {
 				return err
 			}
 		}

@@ -1,0 +1,230 @@
+package learn
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+
+	"github.com/gradstream/gradstream/internal/exact"
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+// classesConfig says what a classifier that is not bound to two classes predicts.
+type classesConfig struct {
+	label   spec.Column
+	predict string
+	fixed   []string
+	most    int
+}
+
+func (c *classesConfig) classFields(f *spec.Fields) {
+	f.Column(&c.label, "label", "", "What to predict; null = not known yet.").Required().Example("y")
+	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "class"},
+		"What to predict: auto = for a bool label the probability that it is true, for others the class; probability takes labels that are 0 or 1 as well, class takes string, int64 and bool by their text.").Pin()
+	f.Strings(&c.fixed, "classes", nil, "The classes, where they are known beforehand: any other rejects its row, and each gets a column of its own. Left out: they come as seen.").Pin()
+	f.Int(&c.most, "max_classes", 64, "Most classes that come as seen; a row with a further one is rejected.").Within(2, 1000)
+}
+
+// classes are the classes that a classifier knows, its label, and the columns in
+// which it publishes. A class is known by its number, in the order given or seen.
+type classes struct {
+	kind                      operators.PredictionKind // Probability: the classes are false and true
+	label                     operators.Col
+	labelName                 string
+	most                      int
+	fixed                     bool
+	known                     *classNames
+	class, probability        operators.Col
+	each                      []operators.Col
+	lost, version             operators.Col
+	p                         []float64 // of the row, by class
+	text                      []byte
+	classOut, probOut, lostIn *batch.Column // of the batch being processed
+	eachOut                   []*batch.Column
+	labelIn                   *batch.Column
+	versionOut                []int64
+}
+
+// classNames are the classes seen so far, in that order.
+type classNames struct{ Names []string }
+
+// classesVersion is the version of classNames as a state.
+const classesVersion = 1
+
+// newClasses finds the label and adds the columns. Its state is the cell
+// "classes".
+func newClasses(c *classesConfig, env *operators.Env) *classes {
+	o := &classes{labelName: c.label.Name, most: c.most, known: new(classNames)}
+	kind := c.predict
+	if i := env.Input(0).Lookup(c.label.Name); kind == "auto" {
+		kind = "class"
+		if i >= 0 && env.Input(0).Fields[i].Type == batch.Bool {
+			kind = "probability"
+		}
+	}
+	if kind == "probability" {
+		o.label = env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
+		if c.fixed != nil {
+			env.Errorf(spec.Pos{}, "expected predict: class with them, or no classes", "classes do not go with a label that is true or false")
+		}
+		o.fixed, o.known.Names = true, []string{"false", "true"}
+		o.probability = env.AddOwn("probability", batch.Float64, false)
+	} else {
+		o.kind = operators.Class
+		o.label = env.In(c.label, batch.String, batch.Int64, batch.Bool)
+		o.class = env.AddOwn("class", batch.String, true)
+		o.probability = env.AddOwn("probability", batch.Float64, true)
+		if c.fixed != nil {
+			if len(c.fixed) < 2 {
+				env.Errorf(spec.Pos{}, "expected two or more", "classes has %d entries", len(c.fixed))
+			}
+			o.fixed, o.known.Names = true, slices.Clone(c.fixed)
+			for _, name := range c.fixed {
+				o.each = append(o.each, env.AddOwn("probability."+name, batch.Float64, false))
+			}
+			o.eachOut = make([]*batch.Column, len(o.each))
+		} else {
+			env.BindValue("classes", classesVersion, o.known)
+		}
+	}
+	o.lost = env.AddOwn("loss", batch.Float64, true)
+	o.version = env.AddOwn("version", batch.Int64, false)
+	return o
+}
+
+// of binds the columns of a batch.
+func (o *classes) of(in *batch.Batch) {
+	o.labelIn, o.lostIn, o.probOut, o.versionOut = o.label.Of(in), o.lost.Of(in), o.probability.Of(in), o.version.Of(in).Ints
+	if o.kind == operators.Class {
+		o.classOut = o.class.Of(in)
+		for i, c := range o.each {
+			o.eachOut[i] = c.Of(in)
+		}
+	}
+}
+
+// scores returns room for a number of each known class.
+func (o *classes) scores() []float64 {
+	for len(o.p) < len(o.known.Names) {
+		o.p = append(o.p, 0)
+	}
+	return o.p[:len(o.known.Names)]
+}
+
+// normalise turns logarithms of joint probabilities into probabilities of the
+// classes; where all are zero, all are alike.
+func normalise(logs []float64) {
+	most := math.Inf(-1)
+	for _, l := range logs {
+		most = max(most, l)
+	}
+	if most == math.Inf(-1) {
+		for i := range logs {
+			logs[i] = 1 / float64(len(logs))
+		}
+		return
+	}
+	sum := 0.0
+	for i, l := range logs {
+		logs[i] = exact.Exp(l - most)
+		sum += logs[i]
+	}
+	for i := range logs {
+		logs[i] /= sum
+	}
+}
+
+// greatest is the index of the greatest number, the first of equals; -1 of none.
+func greatest(p []float64) int {
+	best := -1
+	for i, x := range p {
+		if best < 0 || x > p[best] {
+			best = i
+		}
+	}
+	return best
+}
+
+// publish writes the probabilities of the known classes into a row.
+func (o *classes) publish(row int, p []float64, version int64) {
+	o.versionOut[row] = version
+	if o.kind == operators.Probability {
+		o.probOut.Floats[row] = p[1]
+		return
+	}
+	if best := greatest(p); best < 0 {
+		o.classOut.AppendNull()
+		o.probOut.SetNull(row)
+	} else {
+		o.classOut.AppendString(o.known.Names[best])
+		o.probOut.Floats[row] = p[best]
+	}
+	for i, c := range o.eachOut {
+		c.Floats[row] = p[i]
+	}
+}
+
+// skip fills a row that is rejected before it was published.
+func (o *classes) skip(row int) {
+	if o.kind == operators.Class {
+		o.classOut.AppendNull()
+		o.probOut.SetNull(row)
+	}
+}
+
+var errClassText = errors.New("the class is longer than 256 bytes")
+
+// labelOf returns the number of a row's class, -1 if the label is null. A class
+// not seen before is the one behind the known, and is not yet known: see learnt.
+func (o *classes) labelOf(row int) (class int, err error) {
+	if o.labelIn.Null(row) {
+		return -1, nil
+	}
+	if o.kind == operators.Probability {
+		switch y, _ := o.labelIn.Number(row); y {
+		case 0, 1:
+			return int(y), nil
+		default:
+			return 0, fmt.Errorf("label %q is %v; expected 0 or 1", o.labelName, y)
+		}
+	}
+	o.text = o.labelIn.AppendText(o.text[:0], row)
+	for i, name := range o.known.Names {
+		if name == string(o.text) {
+			return i, nil
+		}
+	}
+	switch {
+	case o.fixed:
+		return 0, fmt.Errorf("label %q is %q, which is none of classes", o.labelName, o.text)
+	case len(o.known.Names) >= o.most:
+		return 0, fmt.Errorf("label %q is %q, a class beyond max_classes: %d", o.labelName, o.text, o.most)
+	case len(o.text) > 256:
+		return 0, errClassText
+	}
+	return len(o.known.Names), nil
+}
+
+// leastProbability bounds the loss, as in evaluate.
+const leastProbability = 1e-15
+
+// lose writes the loss of the probabilities of a row whose class is known, and
+// makes that class a known one.
+func (o *classes) lose(row, class int, p []float64) {
+	given := 0.0
+	if class < len(p) {
+		given = p[class]
+	}
+	o.lostIn.Floats[row] = -exact.Log(max(leastProbability, given))
+	if class == len(o.known.Names) {
+		o.known.Names = append(o.known.Names, string(o.text))
+	}
+}
+
+// classColumns documents what a classifier emits.
+const classColumns = "Those of the input, and, for a label that is true or false, `NODE.probability`: float64, that it is true; " +
+	"else `NODE.class`: string?, the likeliest, the first known of equals, null before the first label, `NODE.probability`: float64?, of that class, and with `classes` also `NODE.probability.CLASS`: float64, of each; " +
+	"`NODE.loss`: float64?, −ln of the probability that was given to the label, at most 34.54, null until the label is known; `NODE.version`: int64, the events learnt before this row."

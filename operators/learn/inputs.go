@@ -1,0 +1,87 @@
+package learn
+
+import (
+	"fmt"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/learn/gaussian"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+// inputsConfig names the columns of a learner that reads them itself instead of
+// the vector of vectorize.
+type inputsConfig struct {
+	numeric, categorical []spec.Column
+	given                bool // numeric was written
+}
+
+func (c *inputsConfig) numericField(f *spec.Fields) {
+	f.Columns(&c.numeric, "numeric", nil, "Columns taken as numbers: float64, int64, bool, timestamp. "+
+		"Left out: all of type float64, int64 and bool but the label, those taken in another way, and those with a dot in their name, as other learners add them.").Example("[price, volume]").Given(&c.given)
+}
+
+// numbers are the columns of a learner that are read as numbers.
+type numbers struct {
+	names []string
+	cols  []operators.Col
+	in    []*batch.Column // of the batch being processed
+	x     []float64       // the row, NaN where it is null
+}
+
+// newNumbers finds the numeric columns and pins them: what was learnt of one
+// column says nothing of another.
+func newNumbers(c *inputsConfig, env *operators.Env, label spec.Column) *numbers {
+	cols := c.numeric
+	if !c.given {
+		taken := append([]spec.Column{label}, c.categorical...)
+		for _, f := range env.Input(0).Fields {
+			if !slices.Contains([]batch.Type{batch.Float64, batch.Int64, batch.Bool}, f.Type) || strings.Contains(f.Name, ".") ||
+				slices.ContainsFunc(taken, func(t spec.Column) bool { return t.Name == f.Name }) {
+				continue
+			}
+			cols = append(cols, spec.Column{Name: f.Name})
+		}
+	}
+	n := &numbers{x: make([]float64, len(cols)), in: make([]*batch.Column, len(cols))}
+	for _, col := range cols {
+		if col.Name == label.Name {
+			env.Errorf(col.Pos, "expected columns that are known when the label is not", "column %q is the label", col.Name)
+		}
+		n.names = append(n.names, col.Name)
+		n.cols = append(n.cols, env.InNumber(col))
+	}
+	if len(cols)+len(c.categorical) == 0 {
+		env.Errorf(spec.Pos{}, "expected a column of type float64, int64 or bool beside the label, or numeric", "there is nothing to learn from")
+	}
+	env.Pin("numeric", fmt.Sprintf("%q", n.names))
+	return n
+}
+
+// of binds the columns of a batch.
+func (n *numbers) of(in *batch.Batch) {
+	for i, c := range n.cols {
+		n.in[i] = c.Of(in)
+	}
+}
+
+// read returns the numbers of a row, NaN where it is null, borrowed until the
+// next call.
+func (n *numbers) read(row int) ([]float64, error) {
+	for i, c := range n.in {
+		v, ok := c.Number(row)
+		if !ok {
+			v = math.NaN()
+		} else if math.Abs(v) > gaussian.Most {
+			return nil, fmt.Errorf("column %q is %v; expected a number from -1e100 to 1e100", n.names[i], v)
+		}
+		n.x[i] = v
+	}
+	return n.x, nil
+}
+
+// absent reports whether a number of [numbers.read] is that of a null.
+func absent(x float64) bool { return x != x }

@@ -1,0 +1,17 @@
+package learn
+
+import "github.com/gradstream/gradstream/operators/optest"
+
+// Rows of learners that read columns of their own.
+const (
+	denseBinary = "a,b:float64?,c:int64?,d:bool,s:string?,y:bool?\n1,2,3,true,u,true\n-1,,7,false,v,false\n0.5,2,,true,,\n1e3,-4,2,false,u,true\n0,0,0,false,w,false\n"
+	denseClass  = "a,b:float64?,c:int64?,d:bool,s:string?,y:string?\n1,2,3,true,u,red\n-1,,7,false,v,blue\n0.5,2,,true,,\n1e3,-4,2,false,u,green\n0,0,0,false,w,blue\n"
+	denseNumber = "a,b:float64?,c:int64?,d:bool,s:string?,y:float64?\n1,2,3,true,u,1.5\n-1,,7,false,v,-2\n0.5,2,,true,,\n1e3,-4,2,false,u,10\n0,0,0,false,w,0\n"
+)
+
+var moreCases = []optest.Case{
+	{Operator: "gaussian_naive_bayes", Name: "binary", In: denseBinary, Config: "{label: y}"},
+	{Operator: "gaussian_naive_bayes", Name: "classes as seen, plain", In: denseClass, Config: "{label: y, density: plain}"},
+	{Operator: "gaussian_naive_bayes", Name: "classes given, floored", In: denseClass, Config: "{label: y, density: floored, classes: [green, red, blue, black], numeric: [a, b, d]}"},
+	{Operator: "gaussian_naive_bayes", Name: "numbers as classes", In: denseNumber, Config: "{label: c, predict: class, max_classes: 10, numeric: [a, y]}"},
+}
