@@ -24,7 +24,7 @@ func Erfc(x float64) float64 {
 		// erf(x) = 2/√π e^-x² (x + 2x³/3 + 4x⁵/15 + …), all terms positive.
 		term, sum := x, x
 		for k := 3.0; k < 91; k += 2 {
-			term *= 2 * q / k
+			term = float64(term * (2 * q / k))
 			sum += term
 		}
 		return 1 - float64(2*invSqrtPi*Exp(-q)*sum)

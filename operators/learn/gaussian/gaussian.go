@@ -48,7 +48,7 @@ func LogDensity(x, mean, variance float64) float64 {
 	}
 	sd := math.Sqrt(variance)
 	z := d / sd
-	return -halfLog2Pi - exact.Log(sd) - float64(z*z)/2
+	return -halfLog2Pi - exact.Log(sd) - float64(z*z/2)
 }
 
 // Range is [Moments] with the least and the greatest number.
