@@ -4,12 +4,14 @@ package evaluate
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/evaluate/metric"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
+	"github.com/gradstream/gradstream/state"
 )
 
 // Family lists the operators of this package.
@@ -21,16 +23,21 @@ var _ = Family.Add(operators.Define(operators.Spec[evaluateConfig]{
 	Doc: "Place it behind a learner: a learner predicts a row before it learns from it, so the scores are prequential (Dawid, 1984). " +
 		"What the metrics may be follows from what the learner predicts, or from the column that prediction names: " +
 		"NODE.probability is scored against a label that is true or false, or 1 or 0; NODE.class against a label of the same text; NODE.prediction against a number. " +
-		"The predicted class is true if the probability is above 0.5.\n\n" +
-		"Every row counts, for rows and for every; the metrics count those with a label and a prediction. " +
-		"All metrics are over the whole run, but for roc_auc with a window, which is over the latest rows and named roc_auc_WINDOW. A metric that is undefined so far is null. " +
-		"A row whose label is neither true, false, 1 nor 0 where a probability is scored, or whose probability is not in [0, 1], is rejected, as is a number beyond ±1e100.\n\n" +
+		"The predicted class is true if the probability is above 0.5. " +
+		"Where a learner of classes gives the probability of each, in columns NODE.probability.CLASS, metrics of ranks are there as well: the label has the place that its probability has among them, of equal ones the earlier column before the later, and probability 0 if it has no column. " +
+		"rank scores a ranking of items by the place of the right one, in place of prediction and label.\n\n" +
+		"Each metric is over the whole run; over the latest window rows that count, exactly; or fading, so that a row counts half as much after each half_life rows that count. " +
+		"Its column is named METRIC, with _ and the value for k, window and quantile, with _half_life_, _season_ or _bins_ and the value for those. " +
+		"With by, each metric is also kept for the rows of each value of a column: at most segments of them, those that come first; the rows of others count in the total alone.\n\n" +
+		"Every row counts, for rows and for every; the metrics count those with a label and a prediction, so a label that is joined to its served prediction later counts when that row comes, and a row without a label never. " +
+		"A metric that is undefined so far is null. " +
+		"A row whose label is neither true, false, 1 nor 0 where a probability is scored, or whose probability is not in [0, 1], is rejected, as is a number beyond ±1e100 and a weight beyond 0 to 1e6.\n\n" +
 		"The state is kept a metric: one that is added later starts with the rows that come then.\n\n" +
 		"Cost: constant time a row and metric, memory of some numbers a metric; with classes, time by the logarithm of their number and memory in proportion to it, up to 4,096. " +
-		"roc_auc takes up to 475 kB and reads them each time rows come out; with a window 24 bytes a row of it, sorted each time.",
+		"roc_auc and pr_auc take up to 475 kB and read them each time rows come out. A window takes 24 to 40 bytes a row of it, for classes two texts, and is gone through each time rows come out. With by, all this for each segment.",
 	Role: operators.Evaluator,
-	Columns: "Its own: `node`: string; `task`: int64; `rows`: int64, input rows so far; a column float64? for each metric. " +
-		"One row for every `every` input rows of the task.",
+	Columns: "Its own: `node`: string; `task`: int64; with by `segment`: string?, the value of that column, null for the total; `rows`: int64, input rows so far; a column float64? for each metric. " +
+		"One row for every `every` input rows of the task, with by followed by one a segment.",
 	Examples: []spec.Example{{
 		Title:  "Probabilities, a label not known yet, and metrics that are undefined at first",
 		Config: "evaluate: {prediction: ctr, label: y, metrics: [accuracy, precision, roc_auc], every: 2}",
@@ -49,170 +56,321 @@ var _ = Family.Add(operators.Define(operators.Spec[evaluateConfig]{
 		Config: "evaluate: {prediction: kind, label: truth, metrics: [accuracy, kappa], every: 4}",
 		In:     "kind.class:string?,truth:string?\n,cat\ncat,cat\ncat,dog\ndog,dog\n",
 		Out:    "node,task,rows,accuracy,kappa\nnode,0,4,0.6666666666666666,0.39999999999999997\n",
+	}, {
+		Title:  "Of late, and by country",
+		Config: "evaluate: {prediction: ctr, label: y, by: country, every: 6, metrics: [brier, {brier: {window: 2}}]}",
+		In:     "ctr.probability:float64,y:bool?,country:string\n0.2,false,de\n0.9,true,fr\n0.6,false,de\n0.9,,fr\n0.5,true,fr\n0.8,true,de\n",
+		Out: "node,task,segment,rows,brier,brier_2\n" +
+			"node,0,,6,0.13999999999999999,0.145\n" +
+			"node,0,de,3,0.14666666666666664,0.19999999999999998\n" +
+			"node,0,fr,3,0.13,0.13\n",
+	}, {
+		Title:  "The places of clicked items in what was recommended",
+		Config: "evaluate: {rank: place, every: 3, metrics: [{hit_rate: {k: 3}}, {ndcg: {k: 10}}]}",
+		In:     "user:string,place:int64?\nann,1\nbob,\ncat,7\n",
+		Out:    "node,task,rows,hit_rate_3,ndcg_10\nnode,0,3,0.5,0.6666666666666667\n",
 	}},
 	Build: newEvaluate,
 }))
 
 type evaluateConfig struct {
-	prediction, label spec.Column
-	metrics           []spec.Choice
-	every             int
+	prediction, label, rank  spec.Column
+	lower, upper, weight, by spec.Column
+	metrics                  []spec.Choice
+	segments, every          int
 }
 
 func (c *evaluateConfig) Fields(f *spec.Fields) {
-	f.Column(&c.prediction, "prediction", "", "Learner whose predictions are scored, by the name of its node; or a column.").Required().Example("ctr")
-	f.Column(&c.label, "label", "", "What was right; null = not known.").Required().Example("y")
+	f.Column(&c.prediction, "prediction", "", "Learner whose predictions are scored, by the name of its node; or a column.").Example("ctr")
+	f.Column(&c.label, "label", "", "What was right; null = not known.").Example("y")
+	f.Column(&c.rank, "rank", "", "In place of prediction and label: the place of what was right in a ranking, from 1; 0 = not in it, null = not known.").Example("place")
+	f.Column(&c.lower, "lower", "", "Lower bound of the predicted interval, for coverage and interval_width; null = as if the row had no label.").Example("low")
+	f.Column(&c.upper, "upper", "", "Its upper bound.").Example("high")
+	f.Column(&c.weight, "weight", "", "Importance of a row, 0 to 1e6; null = 1. Left out: 1.").Example("w")
+	f.Column(&c.by, "by", "", "Column whose values part the rows into segments, by their text.").Example("country")
+	f.Int(&c.segments, "segments", 32, "Segments that are kept, the first that come.").Within(1, 10_000)
 	f.Choices(&c.metrics, "metrics", nil, metricOptions(), "What to compute. Left out: accuracy, log_loss and roc_auc of probabilities; "+
-		"accuracy, kappa and macro_f1 of classes; mae, rmse and r2 of numbers.").Repeats().Example("[accuracy, log_loss, {roc_auc: {window: 500}}]")
+		"accuracy, kappa and macro_f1 of classes; mae, rmse and r2 of numbers; hit_rate, ndcg and mrr of ranks.").Repeats().Example("[accuracy, log_loss, {roc_auc: {window: 500}}]")
 	f.Int(&c.every, "every", 1000, "Input rows from one output to the next.").AtLeast(1)
 }
 
-var defaultMetrics = map[operators.PredictionKind][]string{
-	operators.Probability: {"accuracy", "log_loss", "roc_auc"},
-	operators.Class:       {"accuracy", "kappa", "macro_f1"},
-	operators.Number:      {"mae", "rmse", "r2"},
+func (c *evaluateConfig) Check(add func(field, msg, want string)) {
+	switch {
+	case c.rank.Name != "" && (c.prediction.Name != "" || c.label.Name != ""):
+		add("rank", "both rank and prediction say what to score", "expected rank, or prediction and label")
+	case c.rank.Name == "" && c.prediction.Name == "":
+		add("", "prediction is missing", "expected a column name")
+	case c.rank.Name == "" && c.label.Name == "":
+		add("", "label is missing", "expected a column name")
+	case (c.lower.Name == "") != (c.upper.Name == ""):
+		add("", "an interval has one bound", "expected both lower and upper")
+	}
 }
 
-// windowConfig holds the options of a metric that can look at the latest rows only.
-type windowConfig struct{ window int }
+// kind says what is scored: a kind of prediction, or a rank.
+type kind string
 
-func (c *windowConfig) Fields(f *spec.Fields) {
-	f.Int(&c.window, "window", 0, "Rows with a label that count, the latest; 0 = all.").Within(0, metric.MaxWindow)
+const (
+	probabilities kind = "probabilities"
+	classes       kind = "classes"
+	numbers       kind = "numbers"
+	ranks         kind = "ranks"
+)
+
+var kinds = map[operators.PredictionKind]kind{operators.Probability: probabilities, operators.Class: classes, operators.Number: numbers}
+
+var defaultMetrics = map[kind][]string{
+	probabilities: {"accuracy", "log_loss", "roc_auc"},
+	classes:       {"accuracy", "kappa", "macro_f1"},
+	numbers:       {"mae", "rmse", "r2"},
+	ranks:         {"hit_rate", "ndcg", "mrr"},
+}
+
+// metricConfig holds the options of a metric.
+type metricConfig struct {
+	takes []string
+	o     metric.Options
+}
+
+func (c *metricConfig) Fields(f *spec.Fields) {
+	f.Int(&c.o.Window, "window", 0, "Rows that count, the latest of those with a label; 0 = all.").Within(0, metric.MaxWindow)
+	f.Int(&c.o.HalfLife, "half_life", 0, "Rows with a label after which a row counts half as much; 0 = all count the same.").Within(0, 1_000_000_000)
+	for _, name := range c.takes {
+		switch name {
+		case "bins":
+			f.Int(&c.o.Bins, name, 10, "Bins of equal width.").Within(1, 10_000)
+		case "k":
+			f.Int(&c.o.K, name, 10, "Places that count.").Within(1, 1_000_000)
+		case "season":
+			f.Int(&c.o.Season, name, 1, "Rows back to the label that the baseline repeats.").Within(1, 10_000)
+		case "quantile":
+			f.Float(&c.o.Quantile, name, 0.5, "Quantile that is predicted.").Above(0).Below(1)
+		}
+	}
+}
+
+func (c *metricConfig) Check(add func(field, msg, want string)) {
+	if c.o.Window > 0 && c.o.HalfLife > 0 {
+		add("half_life", "both window and half_life are given", "expected one of them")
+	}
+}
+
+// column names a metric with its options.
+func (c *metricConfig) column(name string) string {
+	for _, t := range c.takes {
+		switch {
+		case t == "k":
+			name += fmt.Sprintf("_%d", c.o.K)
+		case t == "quantile":
+			name += fmt.Sprintf("_%v", c.o.Quantile)
+		case t == "bins" && c.o.Bins != 10:
+			name += fmt.Sprintf("_bins_%d", c.o.Bins)
+		case t == "season" && c.o.Season > 1:
+			name += fmt.Sprintf("_season_%d", c.o.Season)
+		}
+	}
+	if c.o.Window > 0 {
+		name += fmt.Sprintf("_%d", c.o.Window)
+	}
+	if c.o.HalfLife > 0 {
+		name += fmt.Sprintf("_half_life_%d", c.o.HalfLife)
+	}
+	return name
 }
 
 func metricOptions() []spec.Option {
 	var options []spec.Option
 	for _, name := range metric.Names() {
 		s, _ := metric.Lookup(name)
-		o := spec.Option{Name: name, Summary: s.Doc}
-		if s.Windowed {
-			o.New = func() spec.Config { return new(windowConfig) }
-		}
-		options = append(options, o)
+		options = append(options, spec.Option{Name: name, Summary: s.Doc, New: func() spec.Config { return &metricConfig{takes: s.Takes} }})
 	}
 	return options
 }
 
-// evaluator is the operator. One of binary, classes and numeric has the metrics,
-// in the order of the columns.
+// chosen is a metric that a node computes.
+type chosen struct {
+	column string
+	spec   metric.Spec
+	o      metric.Options
+}
+
+// evaluator is the operator.
 type evaluator struct {
 	node       string
 	task       int64
 	every      int64
-	prediction *operators.Prediction
+	kind       kind
+	prediction *operators.Prediction // nil for ranks
+	outcome    *outcome              // nil where nothing is ranked
+	interval   [2]operators.Col
+	bounded    bool
+	weight, by operators.Col
+	weighted   bool
+	weightName string
+	metrics    []chosen
 	rows       *evaluateState
-	metrics    []metric.Metric
-	binary     []metric.Binary
-	classes    []metric.Classes
-	numeric    []metric.Numeric
+	all        *scores
+	segments   *segments // nil without by
 	out        *batch.Batch
 }
 
 type evaluateState struct{ Rows int64 } // input rows
 
 func newEvaluate(c *evaluateConfig, env *operators.Env) operators.Operator {
-	o := &evaluator{node: env.Node(), task: int64(env.Task()), every: int64(c.every), rows: new(evaluateState)}
-	o.prediction = env.Prediction(c.prediction, c.label)
+	o := &evaluator{node: env.Node(), task: int64(env.Task()), every: int64(c.every), rows: new(evaluateState), kind: ranks}
+	if c.rank.Name != "" {
+		o.outcome = &outcome{rank: env.In(c.rank, batch.Int64), name: c.rank.Name, fromRank: true}
+	} else {
+		o.prediction = env.Prediction(c.prediction, c.label)
+		o.kind = kinds[o.prediction.Kind]
+		if o.kind == classes {
+			o.outcome = distribution(c.prediction.Name, env)
+		}
+	}
+	if c.lower.Name != "" && c.upper.Name != "" {
+		o.bounded = true
+		o.interval = [2]operators.Col{env.In(c.lower, batch.Float64, batch.Int64), env.In(c.upper, batch.Float64, batch.Int64)}
+	}
+	if c.weight.Name != "" {
+		o.weighted, o.weightName, o.weight = true, c.weight.Name, env.In(c.weight, batch.Float64, batch.Int64, batch.Bool)
+	}
 	env.BindValue("rows", 1, o.rows)
-	fields := []batch.Field{{Name: "node", Type: batch.String}, {Name: "task", Type: batch.Int64}, {Name: "rows", Type: batch.Int64}}
-	if o.prediction.ValueName == "" { // complained of; the metrics hang on what is predicted
+	fields := []batch.Field{{Name: "node", Type: batch.String}, {Name: "task", Type: batch.Int64}}
+	if c.by.Name != "" {
+		o.by = env.In(c.by, batch.String, batch.Int64, batch.Bool)
+		fields = append(fields, batch.Field{Name: "segment", Type: batch.String, Nullable: true})
+	}
+	fields = append(fields, batch.Field{Name: "rows", Type: batch.Int64})
+	if o.prediction != nil && o.prediction.ValueName == "" { // complained of; the metrics hang on what is predicted
 		o.out = env.Output(fields...)
 		return o
 	}
-	choices := c.metrics
-	if len(choices) == 0 {
-		for _, name := range defaultMetrics[o.prediction.Kind] {
-			choices = append(choices, spec.Choice{Name: name})
+	o.choose(c, env)
+	for _, m := range o.metrics {
+		fields = append(fields, batch.Field{Name: m.column, Type: batch.Float64, Nullable: true})
+	}
+	o.all = newScores(o.metrics, o.kind)
+	for i, m := range o.metrics {
+		// The text of the kind parts states that one name may mean.
+		name := string(stateNames[o.kind]) + " " + m.column
+		env.BindValue(name, stateVersion, o.all.metrics[i].State())
+		if f, ok := o.all.metrics[i].(metric.Fading); ok {
+			env.BindValue(name+" fade", 1, f.Fade())
 		}
 	}
-	seen := map[string]bool{}
-	for _, m := range choices {
-		name, ok := o.add(m, env)
-		if ok && seen[name] {
-			env.Errorf(m.Pos, "expected each once", "metrics names %q twice", name)
-		}
-		if ok && !seen[name] {
-			fields = append(fields, batch.Field{Name: name, Type: batch.Float64, Nullable: true})
-		}
-		seen[name] = true
+	if c.by.Name != "" {
+		o.segments = newSegments(c.segments, o.metrics, o.kind)
+		env.Bind("segments "+c.by.Name+" "+string(stateNames[o.kind]), 1, &state.Cell[segmentsCodec]{V: segmentsCodec{o.segments}})
 	}
 	o.out = env.Output(fields...)
-	env.Report(func(r *operators.Report) {
-		r.Set("rows", float64(o.rows.Rows))
-		for i, m := range o.metrics {
-			name := fields[3+i].Name
-			if v, ok := m.Value(); ok {
-				r.Set(name, v)
-			} else {
-				r.SetNull(name)
-			}
-		}
-	})
+	env.Report(o.report)
 	return o
 }
 
-// add makes a metric, and returns the name of its column.
-func (o *evaluator) add(c spec.Choice, env *operators.Env) (name string, ok bool) {
-	s, _ := metric.Lookup(c.Name)
-	var opt metric.Options
-	if w, windowed := c.Config.(*windowConfig); windowed {
-		opt.Window = w.window
+// stateVersion is the version of the states of metrics.
+const stateVersion = 2
+
+// stateNames are the words for kinds in the names of states.
+var stateNames = map[kind]string{probabilities: "probability", classes: "class", numbers: "number", ranks: "rank"}
+
+// choose makes the list of metrics, and complains of those that do not fit.
+func (o *evaluator) choose(c *evaluateConfig, env *operators.Env) {
+	choices := c.metrics
+	if len(choices) == 0 {
+		for _, option := range metricOptions() {
+			if slices.Contains(defaultMetrics[o.kind], option.Name) {
+				m := option.New()
+				spec.Decode(&spec.Node{Kind: spec.Map}, m)
+				choices = append(choices, spec.Choice{Name: option.Name, Config: m})
+			}
+		}
+		order := defaultMetrics[o.kind]
+		slices.SortFunc(choices, func(a, b spec.Choice) int { return slices.Index(order, a.Name) - slices.Index(order, b.Name) })
 	}
-	name = c.Name
-	if opt.Window > 0 {
-		name = fmt.Sprintf("%s_%d", c.Name, opt.Window)
+	seen := map[string]bool{}
+	for _, m := range choices {
+		s, _ := metric.Lookup(m.Name)
+		c := m.Config.(*metricConfig)
+		column := c.column(m.Name)
+		switch {
+		case !o.takes(s):
+			what := string(o.kind)
+			if o.prediction != nil {
+				what = fmt.Sprintf("%q holds %s", o.prediction.ValueName, o.kind)
+				if o.kind == classes && s.Ranked != nil {
+					what += " without their probabilities"
+				}
+			} else if s.Ranked != nil {
+				what = "a rank has none"
+			}
+			env.Errorf(m.Pos, "expected one of "+strings.Join(o.fitting(), ", "), "%s is a metric of %s, and %s", m.Name, inputs(s), what)
+		case s.Interval && !o.bounded:
+			env.Errorf(m.Pos, "expected lower and upper", "%s needs the bounds of an interval", m.Name)
+		case seen[column]:
+			env.Errorf(m.Pos, "expected each once", "metrics names %q twice", column)
+		default:
+			o.metrics = append(o.metrics, chosen{column, s, c.o})
+		}
+		seen[column] = true
 	}
-	var m metric.Metric
-	switch kind := o.prediction.Kind; {
-	case kind == operators.Probability && s.Binary != nil:
-		b := s.Binary(opt)
-		o.binary, m = append(o.binary, b), b
-	case kind == operators.Class && s.Classes != nil:
-		b := s.Classes(opt)
-		o.classes, m = append(o.classes, b), b
-	case kind == operators.Number && s.Numeric != nil:
-		b := s.Numeric(opt)
-		o.numeric, m = append(o.numeric, b), b
-	default:
-		env.Errorf(c.Pos, "expected one of "+strings.Join(metricsOf(kind), ", "),
-			"%s is a metric of %s, and %q holds %s", c.Name, strings.Join(plurals(s.Inputs()), " or "), o.prediction.ValueName, plurals([]string{kind.String()})[0])
-		return name, false
-	}
-	o.metrics = append(o.metrics, m)
-	// The text of the kind parts states that one name may mean.
-	env.BindValue(o.prediction.Kind.String()+" "+name, 1, m.State())
-	return name, true
 }
 
-func plurals(inputs []string) []string {
-	out := make([]string, len(inputs))
-	for i, s := range inputs {
-		out[i] = map[string]string{"probability": "probabilities", "class": "classes", "number": "numbers"}[s]
+// takes reports whether a metric scores what the node is given.
+func (o *evaluator) takes(s metric.Spec) bool {
+	switch o.kind {
+	case probabilities:
+		return s.Binary != nil
+	case classes:
+		return s.Classes != nil || s.Ranked != nil && o.outcome != nil
+	case numbers:
+		return s.Numeric != nil
 	}
-	return out
+	return s.Ranked != nil && !s.Probability
 }
 
-// metricsOf lists the metrics that score a kind of prediction.
-func metricsOf(kind operators.PredictionKind) []string {
+// inputs says what a metric scores.
+func inputs(s metric.Spec) string {
+	var out []string
+	for _, in := range s.Inputs() {
+		out = append(out, map[string]string{"probability": "probabilities", "class": "classes", "number": "numbers", "rank": "ranks"}[in])
+	}
+	return strings.Join(out, " or ")
+}
+
+// fitting lists the metrics that the node can compute.
+func (o *evaluator) fitting() []string {
 	var names []string
 	for _, name := range metric.Names() {
-		s, _ := metric.Lookup(name)
-		if kind == operators.Probability && s.Binary != nil || kind == operators.Class && s.Classes != nil || kind == operators.Number && s.Numeric != nil {
+		if s, _ := metric.Lookup(name); o.takes(s) && (!s.Interval || o.bounded) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
 
+func (o *evaluator) report(r *operators.Report) {
+	r.Set("rows", float64(o.rows.Rows))
+	o.all.report(r, o.metrics, "")
+	if o.segments == nil {
+		return
+	}
+	for i, name := range o.segments.s.Names {
+		r.Set("rows["+string(name)+"]", float64(o.segments.s.Rows[i]))
+		o.segments.list[i].report(r, o.metrics, "["+string(name)+"]")
+	}
+	r.Set("rows_beyond_segments", float64(o.segments.s.Beyond))
+}
+
 func (o *evaluator) Process(_ int, in *batch.Batch, out operators.Emitter) error {
-	p := o.prediction
 	o.out.Reset()
 	o.out.Like(in)
 	for row := range in.N {
-		if scored, err := p.Scored(in, row); err != nil {
+		segment := -1
+		if o.segments != nil {
+			segment = o.segments.of(o.by.Of(in), row)
+		}
+		if err := o.score(in, row, segment); err != nil {
 			out.Reject(row, err)
-		} else if scored {
-			o.score(in, row)
 		}
 		o.rows.Rows++
 		if o.rows.Rows%o.every == 0 {
@@ -222,36 +380,89 @@ func (o *evaluator) Process(_ int, in *batch.Batch, out operators.Emitter) error
 	return out.Emit(o.out)
 }
 
-func (o *evaluator) score(in *batch.Batch, row int) {
-	switch p := o.prediction; p.Kind {
-	case operators.Probability:
-		v, y := p.Numbers(in, row)
-		for _, m := range o.binary {
-			m.UpdateBinary(y == 1, v)
+// score takes up a row, in the total and in its segment, if that is not negative.
+func (o *evaluator) score(in *batch.Batch, row, segment int) error {
+	var r scored
+	if ok, err := o.read(in, row, &r); err != nil || !ok {
+		return err
+	}
+	o.all.add(&r)
+	if segment >= 0 {
+		o.segments.list[segment].add(&r)
+	}
+	return nil
+}
+
+// mostWeight bounds weights, so that sums stay finite.
+const mostWeight = 1e6
+
+// read takes what is scored of a row; ok is false if there is nothing.
+func (o *evaluator) read(in *batch.Batch, row int, r *scored) (ok bool, err error) {
+	r.weight = 1
+	if o.weighted {
+		if w, known := o.weight.Of(in).Number(row); known {
+			r.weight = w
 		}
-	case operators.Class:
-		v, y := p.Classes(in, row)
-		for _, m := range o.classes {
-			m.UpdateClass(y, v)
+		if r.weight < 0 || r.weight > mostWeight {
+			return false, fmt.Errorf("weight %q is %v; expected a number from 0 to 1e6", o.weightName, r.weight)
 		}
-	case operators.Number:
-		v, y := p.Numbers(in, row)
-		for _, m := range o.numeric {
-			m.UpdateNumber(y, v)
+	}
+	if o.prediction == nil {
+		return o.outcome.place(in, row, &r.outcome)
+	}
+	if ok, err = o.prediction.Scored(in, row); err != nil || !ok {
+		return false, err
+	}
+	if o.kind == classes {
+		r.predicted, r.truth = o.prediction.Classes(in, row)
+		if o.outcome != nil {
+			return true, o.outcome.among(in, row, r.truth, &r.outcome)
+		}
+		return true, nil
+	}
+	r.number.Predicted, r.number.Label = o.prediction.Numbers(in, row)
+	if o.bounded {
+		lower, ok1 := o.interval[0].Of(in).Number(row)
+		upper, ok2 := o.interval[1].Of(in).Number(row)
+		if !ok1 || !ok2 {
+			return false, nil
+		}
+		r.number.Lower, r.number.Upper = lower, upper
+		if !(max(lower, -lower, upper, -upper) <= 1e100) {
+			return false, fmt.Errorf("the interval is %v to %v; expected numbers from -1e100 to 1e100", lower, upper)
+		}
+	}
+	return true, nil
+}
+
+func (o *evaluator) emit(in *batch.Batch, row int) {
+	o.emitScores(in, row, nil, o.rows.Rows, o.all)
+	if o.segments != nil {
+		for i, name := range o.segments.s.Names {
+			o.emitScores(in, row, name, o.segments.s.Rows[i], o.segments.list[i])
 		}
 	}
 }
 
-func (o *evaluator) emit(in *batch.Batch, row int) {
+func (o *evaluator) emitScores(in *batch.Batch, row int, segment []byte, rows int64, s *scores) {
 	cols := o.out.Cols
 	cols[0].AppendString(o.node)
 	cols[1].AppendInt(o.task)
-	cols[2].AppendInt(o.rows.Rows)
-	for i, m := range o.metrics {
-		if v, ok := m.Value(); ok {
-			cols[3+i].AppendFloat(v)
+	cols = cols[2:]
+	if o.segments != nil {
+		if segment == nil {
+			cols[0].AppendNull()
 		} else {
-			cols[3+i].AppendNull()
+			cols[0].AppendBytes(segment)
+		}
+		cols = cols[1:]
+	}
+	cols[0].AppendInt(rows)
+	for i, m := range s.metrics {
+		if v, ok := m.Value(); ok {
+			cols[1+i].AppendFloat(v)
+		} else {
+			cols[1+i].AppendNull()
 		}
 	}
 	o.out.EndRow(in, row)

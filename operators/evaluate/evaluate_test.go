@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/evaluate/metric"
 	"github.com/gradstream/gradstream/operators/optest"
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
@@ -18,14 +19,24 @@ import (
 func definition(name string) *operators.Definition { return operators.Merge(&Family).Lookup(name) }
 
 func TestFamily(t *testing.T) {
-	all := "[accuracy, precision, recall, f1, balanced_accuracy, log_loss, kappa, kappa_t, kappa_m, roc_auc, {roc_auc: {window: 20}}]"
+	all := "[accuracy, precision, recall, f1, balanced_accuracy, log_loss, kappa, kappa_t, kappa_m, roc_auc, pr_auc, mcc, brier, ece, " +
+		"{ece: {bins: 3}}, {roc_auc: {window: 20}}, {f1: {window: 9}}, {kappa_m: {half_life: 30}}, {pr_auc: {half_life: 5}}]"
+	const binary = "p.probability:float64?,y:int64?,w:float64?,c:string?\n0.2,0,1,a\n0.9,1,2,b\n0.6,0,,c\n0.4,,0.5,\n,1,0,a\n"
+	ofClasses := "[accuracy, balanced_accuracy, kappa, kappa_t, kappa_m, macro_f1, weighted_recall, micro_precision, mcc, {macro_precision: {window: 5}}, {kappa: {half_life: 4}}, {kappa_t: {window: 30}}"
 	optest.TestFamily(t, &Family,
 		optest.Case{Operator: "evaluate", Name: "binary", Config: "{prediction: p, label: y, every: 7, metrics: " + all + "}",
 			In: "p.probability:float64?,y:int64?\n0.2,0\n0.9,1\n0.6,0\n0.4,\n,1\n"},
+		optest.Case{Operator: "evaluate", Name: "segments", Config: "{prediction: p, label: y, weight: w, by: c, segments: 2, every: 5, metrics: " + all + "}", In: binary},
 		optest.Case{Operator: "evaluate", Name: "numbers", Config: "{prediction: p, label: y, every: 50}",
 			In: "p:float64?,y:int64?\n0.2,0\n0.9,1\n0.6,0\n0.4,\n,1\n"},
-		optest.Case{Operator: "evaluate", Name: "classes", Config: "{prediction: p, label: y, every: 1, metrics: [accuracy, balanced_accuracy, kappa, kappa_t, kappa_m, macro_f1]}",
+		optest.Case{Operator: "evaluate", Name: "intervals", Config: "{prediction: p, label: y, lower: lo, upper: hi, weight: w, by: y, segments: 3, every: 4, metrics: " +
+			"[mae, rmsle, smape, mase, {mase: {season: 3, half_life: 7}}, pinball, {pinball: {quantile: 0.9, window: 6}}, coverage, interval_width, {r2: {half_life: 9}}, {coverage: {window: 3}}]}",
+			In: "p:float64?,y:int64?,lo:float64?,hi:float64?,w:int64\n0.2,0,0,1,1\n0.9,1,0.5,0.8,2\n0.6,0,,1,0\n0.4,,1,2,3\n,1,3,2,1\n"},
+		optest.Case{Operator: "evaluate", Name: "classes", Config: "{prediction: p, label: y, every: 1, metrics: " + ofClasses + "]}",
 			In: "p.class:string?,y:string?\na,b\na,a\nc,c\n,\n"},
+		optest.Case{Operator: "evaluate", Name: "distributions", Config: "{prediction: p, label: y, by: y, every: 3, metrics: " + ofClasses + ", log_loss, brier, {hit_rate: {k: 1}}, {ndcg: {window: 4}}, {mrr: {half_life: 6}}]}",
+			In: "p.class:string?,y:string?,p.probability.a:float64,p.probability.b:float64?\na,b,0.6,0.3\na,a,0.7,\nc,c,0,0\n,,1,0\n"},
+		optest.Case{Operator: "evaluate", Name: "ranks", Config: "{rank: r, every: 2, weight: w}", In: "r:int64?,w:float64?\n1,1\n0,2\n,3\n12,\n"},
 		optest.Case{Operator: "no_change", Name: "classes", Config: "{label: y, predict: class}", In: "y:int64?\n1\n2\n"},
 		optest.Case{Operator: "no_change", Name: "texts", Config: "{label: y}", In: "y:string?\na\nb\n"},
 		optest.Case{Operator: "no_change", Name: "numbers", Config: "{label: y}", In: "y:float64?,id:int64\n1,1\n2,2\n,3\n"},
@@ -93,6 +104,10 @@ func TestRejects(t *testing.T) {
 		{"evaluate", "{prediction: p, label: y}", "p:float64,y:bool\n1.5,true\n", "rejected 0: probability \"p\" is 1.5; expected a number from 0 to 1\n"},
 		{"evaluate", "{prediction: p, label: y}", "p.prediction:float64,y:float64\n0.5,2e100\n", "rejected 0: label \"y\" is 2e+100; expected a number from -1e100 to 1e100\n"},
 		{"evaluate", "{prediction: p, label: y}", "p.prediction:float64,y:int64\n-2e100,2\n", "rejected 0: prediction \"p.prediction\" is -2e+100; expected a number from -1e100 to 1e100\n"},
+		{"evaluate", "{prediction: p, label: y, weight: w}", "p.prediction:float64,y:int64,w:float64\n1,2,-1\n", "rejected 0: weight \"w\" is -1; expected a number from 0 to 1e6\n"},
+		{"evaluate", "{prediction: p, label: y, lower: l, upper: y}", "p.prediction:float64,y:int64,l:float64\n1,2,-1e200\n", "rejected 0: the interval is -1e+200 to 2; expected numbers from -1e100 to 1e100\n"},
+		{"evaluate", "{prediction: p, label: y}", "p.class:string,y:string,p.probability.a:float64\na,a,1.5\n", "rejected 0: the probability of class \"a\" is 1.5; expected a number from 0 to 1\n"},
+		{"evaluate", "{rank: r}", "r:int64\n-1\n", "rejected 0: rank \"r\" is -1; expected a whole number from 0\n"},
 		{"no_change", "{label: y, predict: probability}", "y:int64?\n3\n", "rejected 0: label \"y\" is 3; expected 0 or 1\n"},
 		{"no_change", "{label: y}", "y:float64\n1e200\n", "rejected 0: label \"y\" is 1e+200; its squared distance from the label before is infinite\n"},
 	} {
@@ -104,8 +119,8 @@ func TestRejects(t *testing.T) {
 }
 
 func TestComplaints(t *testing.T) {
-	const in = "loss:float64,site:string,ctr.probability:float64,eta.prediction:float64,kind.class:string?,x:sparse,y:bool?\n"
-	const binary = "accuracy, balanced_accuracy, f1, kappa, kappa_m, kappa_t, log_loss, precision, recall, roc_auc"
+	const in = "loss:float64,site:string,ctr.probability:float64,eta.prediction:float64,kind.class:string?,x:sparse,n:int64,y:bool?\n"
+	const binary = "accuracy, balanced_accuracy, brier, ece, f1, kappa, kappa_m, kappa_t, log_loss, mcc, pr_auc, precision, recall, roc_auc"
 	for _, c := range []struct{ op, config, want string }{
 		{"evaluate", "{label: y}", `1:1: prediction is missing; expected a column name`},
 		{"evaluate", "{prediction: ctl, label: y}", `1:14: no column "ctl", and no predictions of a node of that name; did you mean "ctr"?`},
@@ -116,11 +131,20 @@ func TestComplaints(t *testing.T) {
 		{"evaluate", "{prediction: kind, label: loss}", `1:27: column "loss" is float64; expected string, int64 or bool`},
 		{"evaluate", "{prediction: ctr, label: y, metrics: [acuracy]}", `1:39: metrics[0] is "acuracy"; did you mean "accuracy"?`},
 		{"evaluate", "{prediction: ctr, label: y, metrics: [accuracy, mae]}", `1:49: mae is a metric of numbers, and "ctr.probability" holds probabilities; expected one of ` + binary},
-		{"evaluate", "{prediction: eta, label: loss, metrics: [kappa]}", `1:42: kappa is a metric of probabilities or classes, and "eta.prediction" holds numbers; expected one of mae, r2, rmse`},
-		{"evaluate", "{prediction: kind, label: site, metrics: [log_loss]}", `1:43: log_loss is a metric of probabilities, and "kind.class" holds classes; expected one of accuracy, balanced_accuracy, kappa, kappa_m, kappa_t, macro_f1`},
+		{"evaluate", "{prediction: eta, label: loss, metrics: [kappa]}", `1:42: kappa is a metric of probabilities or classes, and "eta.prediction" holds numbers; expected one of mae, mase, pinball, r2, rmse, rmsle, smape`},
+		{"evaluate", "{prediction: kind, label: site, metrics: [log_loss]}", `1:43: log_loss is a metric of probabilities or ranks, and "kind.class" holds classes without their probabilities; expected one of accuracy, balanced_accuracy, kappa, kappa_m, kappa_t, macro_f1, `},
 		{"evaluate", "{prediction: ctr, label: y, metrics: [roc_auc, {roc_auc: {window: 5}}, roc_auc]}", `1:72: metrics names "roc_auc" twice; expected each once`},
 		{"evaluate", "{prediction: ctr, label: y, metrics: [{roc_auc: {window: -5}}]}", `window is -5; expected a whole number from 0 to 1000000`},
-		{"evaluate", "{prediction: ctr, label: y, metrics: [{accuracy: {window: 5}}]}", `"window"`},
+		{"evaluate", "{prediction: ctr, label: y, metrics: [{accuracy: {window: 5, half_life: 5}}]}", `1:73: both window and half_life are given; expected one of them`},
+		{"evaluate", "{prediction: ctr, label: y, metrics: [{accuracy: {k: 5}}]}", `"k"`},
+		{"evaluate", "{prediction: eta, label: loss, metrics: coverage}", `1:41: coverage needs the bounds of an interval; expected lower and upper`},
+		{"evaluate", "{prediction: eta, label: loss, lower: loss}", `1:1: an interval has one bound; expected both lower and upper`},
+		{"evaluate", "{prediction: eta, label: loss, lower: loss, upper: site}", `1:52: column "site" is string; expected float64 or int64`},
+		{"evaluate", "{prediction: ctr, label: y, weight: site}", `1:37: column "site" is string; expected float64, int64 or bool`},
+		{"evaluate", "{prediction: ctr, label: y, by: loss}", `1:33: column "loss" is float64; expected string, int64 or bool`},
+		{"evaluate", "{rank: loss}", `1:8: column "loss" is float64; expected int64`},
+		{"evaluate", "{rank: n, metrics: [brier]}", `brier is a metric of probabilities or ranks, and a rank has none; expected one of hit_rate, mrr, ndcg`},
+		{"evaluate", "{rank: n, prediction: ctr}", `both rank and prediction say what to score; expected rank, or prediction and label`},
 		{"evaluate", "{prediction: ctr, label: y, every: 0}", `1:36: every is 0; expected a whole number of at least 1`},
 		{"no_change", "{label: x}", `1:9: column "x" is sparse; expected float64, int64, bool or string`},
 		{"no_change", "{label: loss, predict: class}", `1:9: column "loss" is float64; expected string, int64 or bool`},
@@ -131,6 +155,57 @@ func TestComplaints(t *testing.T) {
 		if err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v\nwant %s", c.op, c.config, err, c.want)
 		}
+	}
+}
+
+// Rows beyond the bound of segments count in the total alone; a label that comes later counts when its row comes.
+func TestSegments(t *testing.T) {
+	r := report(t, "{prediction: p, label: y, by: c, segments: 2, metrics: accuracy}",
+		"p:float64,y:bool?,c:string?\n0.9,true,de\n0.9,,de\n0.9,false,fr\n0.1,false,it\n0.2,false,\n0.9,true,de\n0.9,true,fr\n")
+	for name, want := range map[string]float64{"rows": 7, "accuracy": 5.0 / 6, "rows[de]": 3, "accuracy[de]": 1, "rows[fr]": 2, "accuracy[fr]": 0.5, "rows_beyond_segments": 2} {
+		within(t, r, name, want, 1e-15)
+	}
+	if _, ok := r.Get("rows[it]"); ok {
+		t.Error("a third segment")
+	}
+}
+
+// A metric that comes to or goes from a node with segments leaves the others their state.
+func TestSegmentsOfOtherMetrics(t *testing.T) {
+	state := func(metrics string) (*segments, *segmentsCodec) {
+		tables, err := optest.Parse("p:float64,y:bool?,c:string?\n0.9,true,de\n0.9,false,fr\n0.1,true,de\n")
+		if err != nil {
+			t.Fatal(err)
+		}
+		n := newSegments(4, nil, probabilities)
+		for _, name := range strings.Fields(metrics) {
+			s, _ := metric.Lookup(name)
+			n.metrics = append(n.metrics, chosen{name, s, metric.Options{HalfLife: 3}})
+		}
+		for row := range tables[0].Rows.N {
+			k := n.of(tables[0].Rows.Col("c"), row)
+			n.list[k].add(&scored{number: metric.Number{Label: 1, Predicted: float64(row)}, weight: 1})
+		}
+		return n, &segmentsCodec{n}
+	}
+	old, codec := state("accuracy brier recall")
+	next, into := state("recall accuracy f1")
+	if err := into.LoadState(codec.AppendState(nil)); err != nil {
+		t.Fatal(err)
+	}
+	for i, from := range map[int]int{0: 2, 1: 0} {
+		for k := range old.list {
+			want, _ := old.list[k].metrics[from].Value()
+			if got, _ := next.list[k].metrics[i].Value(); got != want {
+				t.Errorf("metric %d of segment %d is %v, want %v", i, k, got, want)
+			}
+		}
+	}
+	if v, ok := next.list[0].metrics[2].Value(); ok {
+		t.Errorf("a new metric begins with %v", v)
+	}
+	for text := codec.AppendState(nil); len(text) > 0; text = text[:len(text)-1] {
+		_ = into.LoadState(text) // an error or fewer metrics, and no panic
 	}
 }
 

@@ -1,23 +1,23 @@
 package metric
 
-// BaselineState counts a model's right predictions beside those of a baseline that sees only labels.
+// BaselineState sums up the weights of a model's right predictions beside those of a baseline that sees only labels.
 type BaselineState struct {
-	Rows, Right int64
-	Baseline    int64  // rows that the baseline got right
-	Last        []byte // kappa_t: a 1 and the last label; empty before the first
-	Labels      Table  // kappa_m: how often each label came
-	Top         int64  // kappa_m: how often the commonest did
+	Rows, Right float64
+	Baseline    float64 // weight of rows that the baseline got right
+	Last        []byte  // kappa_t: a 1 and the last label; empty before the first
+	Labels      Table   // kappa_m: how often each label came, by weight
+	Top         float64 // kappa_m: how often the commonest did
 }
 
 // againstBaseline is 1 − the model's errors / the baseline's errors: 1 is perfect, 0 as good as the baseline, below 0 worse.
 type againstBaseline struct {
 	s BaselineState
 	// score updates the baseline with a label and tells whether it had it right.
-	score func(s *BaselineState, label string) bool
+	score func(s *BaselineState, label string, w float64) bool
 }
 
 // lastLabel predicts the label of the row before; it has none for the first row, which counts as an error.
-func lastLabel(s *BaselineState, label string) bool {
+func lastLabel(s *BaselineState, label string, _ float64) bool {
 	if len(s.Last) > 0 && string(s.Last[1:]) == label {
 		return true
 	}
@@ -26,8 +26,8 @@ func lastLabel(s *BaselineState, label string) bool {
 }
 
 // majority predicts the commonest label up to and including this row's; of equals the last by name, so true before false.
-func majority(s *BaselineState, label string) bool {
-	s.Labels.UpdateClass(label, label)
+func majority(s *BaselineState, label string, w float64) bool {
+	s.Labels.UpdateClass(label, label, w)
 	i := s.Labels.index(label)
 	if i < 0 || s.Labels.Class[i].Label < s.Top {
 		return false
@@ -45,21 +45,21 @@ func majority(s *BaselineState, label string) bool {
 }
 
 // UpdateClass implements Classes.
-func (m *againstBaseline) UpdateClass(label, predicted string) {
+func (m *againstBaseline) UpdateClass(label, predicted string, w float64) {
 	s := &m.s
-	s.Rows++
+	s.Rows += w
 	if label == predicted {
-		s.Right++
+		s.Right += w
 	}
-	if m.score(s, label) {
-		s.Baseline++
+	if m.score(s, label, w) {
+		s.Baseline += w
 	}
 }
 
 // UpdateBinary implements Binary.
-func (m *againstBaseline) UpdateBinary(label bool, p float64) {
+func (m *againstBaseline) UpdateBinary(label bool, p, w float64) {
 	if p == p { // not NaN
-		m.UpdateClass(side(label), side(p > 0.5))
+		m.UpdateClass(side(label), side(p > 0.5), w)
 	}
 }
 
@@ -105,7 +105,16 @@ func (m *againstBaseline) Merge(other Metric) error {
 }
 
 // Reset implements Metric.
-func (m *againstBaseline) Reset() { m.s = BaselineState{} }
+func (m *againstBaseline) Reset() {
+	m.s.Labels.reset()
+	m.s = BaselineState{Labels: m.s.Labels, Last: m.s.Last[:0]}
+}
+
+// Scale implements Scaler.
+func (m *againstBaseline) Scale(f float64) {
+	scale(f, &m.s.Rows, &m.s.Right, &m.s.Baseline, &m.s.Top)
+	m.s.Labels.scale(f)
+}
 
 // State implements Metric; the pointer is a *BaselineState.
 func (m *againstBaseline) State() any { return &m.s }

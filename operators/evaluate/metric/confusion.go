@@ -1,24 +1,26 @@
 package metric
 
-// Confusion counts the four outcomes of a binary prediction.
+import "math"
+
+// Confusion sums up the weights of the four outcomes of a binary prediction.
 type Confusion struct {
-	TruePos, FalsePos, TrueNeg, FalseNeg int64
+	TruePos, FalsePos, TrueNeg, FalseNeg float64
 }
 
 // UpdateBinary implements Binary.
-func (c *Confusion) UpdateBinary(label bool, p float64) {
+func (c *Confusion) UpdateBinary(label bool, p, w float64) {
 	switch {
 	case p > 0.5:
 		if label {
-			c.TruePos++
+			c.TruePos += w
 		} else {
-			c.FalsePos++
+			c.FalsePos += w
 		}
 	case p <= 0.5: // neither holds for NaN
 		if label {
-			c.FalseNeg++
+			c.FalseNeg += w
 		} else {
-			c.TrueNeg++
+			c.TrueNeg += w
 		}
 	}
 }
@@ -30,8 +32,8 @@ func (c *Confusion) add(o *Confusion) {
 	c.FalseNeg += o.FalseNeg
 }
 
-// Rows returns the number of rows counted.
-func (c *Confusion) Rows() int64 { return c.TruePos + c.FalsePos + c.TrueNeg + c.FalseNeg }
+// Rows returns the weight of the rows counted.
+func (c *Confusion) Rows() float64 { return c.TruePos + c.FalsePos + c.TrueNeg + c.FalseNeg }
 
 // Accuracy is the share of right predictions.
 func (c *Confusion) Accuracy() (float64, bool) { return ratio(c.TruePos+c.TrueNeg, c.Rows()) }
@@ -63,11 +65,32 @@ func (c *Confusion) Kappa() (float64, bool) {
 	if c.Rows() == 0 {
 		return 0, false
 	}
-	n := float64(c.Rows())
-	agree := float64(c.TruePos+c.TrueNeg) / n
-	pos := float64(c.TruePos+c.FalseNeg) / n * (float64(c.TruePos+c.FalsePos) / n)
-	neg := float64(c.TrueNeg+c.FalsePos) / n * (float64(c.TrueNeg+c.FalseNeg) / n)
+	n := c.Rows()
+	agree := (c.TruePos + c.TrueNeg) / n
+	pos := (c.TruePos + c.FalseNeg) / n * ((c.TruePos + c.FalsePos) / n)
+	neg := (c.TrueNeg + c.FalsePos) / n * ((c.TrueNeg + c.FalseNeg) / n)
 	return kappa(agree, float64(pos)+float64(neg))
+}
+
+// MCC is Matthews' correlation coefficient of labels and predictions; undefined when either is all of one class.
+func (c *Confusion) MCC() (float64, bool) {
+	n := c.Rows()
+	if n == 0 {
+		return 0, false
+	}
+	cov := float64(c.TruePos/n*(c.TrueNeg/n)) - float64(c.FalsePos/n*(c.FalseNeg/n))
+	labels := (c.TruePos + c.FalseNeg) / n * ((c.TrueNeg + c.FalsePos) / n)
+	predictions := (c.TruePos + c.FalsePos) / n * ((c.TrueNeg + c.FalseNeg) / n)
+	return correlation(cov, labels, predictions)
+}
+
+// correlation is cov/√(a·b) within [-1, 1], undefined where a variance is zero.
+func correlation(cov, a, b float64) (float64, bool) {
+	if a <= 0 || b <= 0 {
+		return 0, false
+	}
+	v, ok := defined(cov / (math.Sqrt(a) * math.Sqrt(b)))
+	return max(-1, min(1, v)), ok
 }
 
 // kappa is (p − e)/(1 − e), undefined at e = 1.
@@ -88,10 +111,15 @@ func fromConfusion(read func(*Confusion) (float64, bool)) func(Options) Binary {
 	return func(Options) Binary { return &confusionMetric{read: read} }
 }
 
-func (m *confusionMetric) UpdateBinary(label bool, p float64) { m.c.UpdateBinary(label, p) }
-func (m *confusionMetric) Value() (float64, bool)             { return m.read(&m.c) }
-func (m *confusionMetric) Reset()                             { m.c = Confusion{} }
-func (m *confusionMetric) State() any                         { return &m.c }
+func (m *confusionMetric) UpdateBinary(label bool, p, w float64) { m.c.UpdateBinary(label, p, w) }
+func (m *confusionMetric) Value() (float64, bool)                { return m.read(&m.c) }
+func (m *confusionMetric) Reset()                                { m.c = Confusion{} }
+func (m *confusionMetric) State() any                            { return &m.c }
+
+// Scale implements Scaler.
+func (m *confusionMetric) Scale(f float64) {
+	scale(f, &m.c.TruePos, &m.c.FalsePos, &m.c.TrueNeg, &m.c.FalseNeg)
+}
 
 func (m *confusionMetric) Merge(other Metric) error {
 	o, ok := other.(*confusionMetric)
@@ -121,4 +149,7 @@ func init() {
 	register(Spec{Name: "kappa", Best: Higher, Lo: -1, Hi: 1,
 		Doc:    "Cohen's kappa: accuracy above that of chance with the same class shares; undefined while there is one class only.",
 		Binary: fromConfusion((*Confusion).Kappa), Classes: fromTable((*Table).Kappa)})
+	register(Spec{Name: "mcc", Best: Higher, Lo: -1, Hi: 1,
+		Doc:    "Matthews' correlation coefficient of labels and predictions, for more than two classes Gorodkin's; undefined while either is all of one class.",
+		Binary: fromConfusion((*Confusion).MCC), Classes: fromTable((*Table).MCC)})
 }

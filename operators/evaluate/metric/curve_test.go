@@ -26,15 +26,15 @@ func pairs(rows []Scored) (float64, bool) {
 
 func TestWindowAUC(t *testing.T) {
 	for _, window := range []int{1, 2, 7, 60} {
-		m := NewWindowAUC(window)
+		m := windowAUC(window)
 		var rows []Scored
 		for i := range uint64(400) {
 			label, p := binaryRow(i)
 			if i > 200 && i < 300 {
 				label = true // a stretch of one class
 			}
-			m.UpdateBinary(label, p)
-			rows = append(rows, Scored{p, label})
+			m.UpdateBinary(label, p, 1)
+			rows = append(rows, Scored{p, 1, label})
 			last := rows[max(0, len(rows)-window):]
 			got, ok := m.Value()
 			if want, defined := pairs(last); ok != defined || ok && math.Abs(got-want) > 1e-15 {
@@ -73,12 +73,12 @@ func normal(i uint64) float64 {
 // Up to 4,096 rows the value is exact; the error of the bins that then take over shrinks as rows come.
 func TestRunAUCBins(t *testing.T) {
 	for _, c := range scores {
-		run, exact := NewRunAUC(), NewWindowAUC(MaxWindow)
+		run, exact := runAUC(), windowAUC(MaxWindow)
 		for i := range uint64(100_000) {
 			label := uniform(22, i) < 0.2
 			p := c.p(label, i)
-			run.UpdateBinary(label, p)
-			exact.UpdateBinary(label, p)
+			run.UpdateBinary(label, p, 1)
+			exact.UpdateBinary(label, p, 1)
 			switch i + 1 {
 			case exactRows:
 				near(t, c.name+" before bins", value(t, run), value(t, exact), 0)
