@@ -13,8 +13,6 @@ func (m *linear) explain(in *batch.Batch, row int, x *operators.Explanation) {
 		w := m.table.Row(int(i))[0]
 		x.Contributions = append(x.Contributions, operators.Contribution{Index: i, Value: val[k], Weight: w, Amount: float32(w * val[k])})
 	}
-	if m.own != nil {
-		x.Intercept = m.state.V.Intercept[0]
-	}
+	x.Intercept = m.intercept()
 	x.Score = m.score(idx, val)
 }

@@ -17,6 +17,7 @@ const (
 var optimizers4tests = []string{
 	"sgd", "{sgd: {rate: 0.1, schedule: invscaling}}", "{sgd: {schedule: {optimal: {alpha: 0.01}}}}",
 	"momentum", "nesterov", "adagrad", "rmsprop", "adam", "{ftrl: {l1: 0.01, l2: 0.1}}",
+	"normalized", "{sgd: {invariant: true}}", "{adagrad: {invariant: true}}", "{normalized: {power: 0.7}}",
 }
 
 func TestFamily(t *testing.T) {
@@ -26,6 +27,9 @@ func TestFamily(t *testing.T) {
 	}
 	for i, o := range optimizers4tests {
 		extra := []string{"", ", intercept: false", ", intercept: {rate: 0.01}", ", l2: 0.01"}[i%4]
+		if i >= 9 { // those whose intercept goes with the weights
+			extra = []string{"", ", intercept: false"}[i%2]
+		}
 		add("logistic_regression", binaryRows, "{label: y, optimizer: "+o+extra+"}")
 		scale := []string{"", ", label_scale: none"}[i%2]
 		add("linear_regression", regressRows, "{label: y, optimizer: "+o+extra+scale+"}")

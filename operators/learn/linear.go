@@ -19,6 +19,7 @@ import (
 const (
 	weightsVersion = 1
 	modelVersion   = 1
+	ruleVersion    = 1
 )
 
 // linearConfig is what the linear learners have in common.
@@ -77,13 +78,28 @@ func (r *recent) add(x float64) {
 
 // linear is a linear model: a score, the sum over the features of weight times
 // value, and the intercept; and a step on the derivative of a loss.
+//
+// The intercept is a weight of its own, in float64. Where the length of a step
+// depends on all features of the row, it is one of them: the last of the table.
 type linear struct {
 	features operators.Col
 	column   string // name of features
 	table    *weights.Table
 	rule     *optim.Rule[float32]
-	own      *optim.Rule[float64] // nil = no intercept
+	own      *optim.Rule[float64] // of the intercept, if it is none of the table
+	constant int                  // row of the table that is the intercept; -1 = none
 	state    *state.Cell[modelState]
+
+	idx []uint32 // scratch: a row with the intercept
+	val []float32
+}
+
+// target is what a row teaches.
+type target struct {
+	loss     loss.Func
+	label    float64 // as the loss takes it
+	gradient float64 // of the loss at the score that predicts
+	weight   float64 // as how many rows it counts
 }
 
 var (
@@ -93,7 +109,7 @@ var (
 
 // newLinear makes the model. It returns nil if it complained.
 func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float64) float64) *linear {
-	m := &linear{features: env.In(c.features, batch.Sparse)}
+	m := &linear{features: env.In(c.features, batch.Sparse), constant: -1}
 	dim := env.Field(m.features).Dim
 	if f := env.Field(m.features); f.Name == c.features.Name && f.Type == batch.Sparse && dim == 0 {
 		env.Errorf(c.features.Pos, "needs the output of vectorize", "column %q is sparse, but how many indices it has is not known", c.features.Name)
@@ -119,7 +135,17 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 		env.Errorf(c.optimizer.Pos, "", "%v", err)
 		return nil
 	}
-	if c.intercept {
+	joint := m.rule.Adapts()
+	rows := dim
+	if joint && c.own.rate > 0 {
+		env.Errorf(c.optimizer.Pos, "expected intercept: true or false", "%s steps weights and intercept together, at one rate", cfg.Kind)
+		return nil
+	}
+	switch {
+	case c.intercept && joint:
+		m.constant = dim
+		rows++
+	case c.intercept:
 		if m.own, err = optim.New[float64](own); err != nil {
 			env.Errorf(c.optimizer.Pos, "", "%v", err)
 			return nil
@@ -127,12 +153,18 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 	}
 	env.Pin("optimizer", cfg.Kind.String())
 	env.Pin("slots", cfg.Layout())
-	if c.intercept {
+	if m.own != nil {
 		env.Pin("intercept", own.Layout())
+	} else if m.constant >= 0 {
+		env.Pin("intercept", "last")
 	}
 	env.Pin("indices", strconv.Itoa(dim))
-	m.table = env.Weights("weights", weightsVersion, dim, cfg.Slots())
+	m.table = env.Weights("weights", weightsVersion, rows, cfg.Slots())
+	m.table.Apart = rows - dim
 	m.state = operators.NewCell(env, "model", modelVersion, modelState{})
+	if joint {
+		env.BindValue("rule", ruleVersion, &m.rule.Shared)
+	}
 	env.Explain(m.explain)
 	m.column = env.Field(m.features).Name
 	env.Report(func(r *operators.Report) {
@@ -155,11 +187,18 @@ var (
 
 // score is the score that predicts.
 func (m *linear) score(idx []uint32, val []float32) float64 {
-	s := float64(optim.Dot(m.table.Data, m.table.Stride(), idx, val))
-	if m.own != nil {
-		s += m.state.V.Intercept[0]
+	return float64(optim.Dot(m.table.Data, m.table.Stride(), idx, val)) + m.intercept()
+}
+
+// intercept is what every score has added to it.
+func (m *linear) intercept() float64 {
+	switch {
+	case m.own != nil:
+		return m.state.V.Intercept[0]
+	case m.constant >= 0:
+		return float64(m.table.Data[m.constant*m.table.Stride()])
 	}
-	return s
+	return 0
 }
 
 // gradientAt is the score at which the rule wants the gradient, score being the
@@ -176,7 +215,46 @@ func (m *linear) gradientAt(idx []uint32, val []float32, score float64) float64 
 	return s
 }
 
-// step moves weights and intercept; on an error nothing has changed.
+// learn takes one step from the score that predicts; on an error nothing has
+// changed.
+func (m *linear) learn(idx []uint32, val []float32, score float64, t target) error {
+	if at := m.gradientAt(idx, val, score); at != score {
+		if !finite(at) {
+			return errScore
+		}
+		t.gradient = t.loss.Gradient(at, t.label)
+	}
+	if m.rule.Adapts() {
+		return m.adapt(idx, val, score, t)
+	}
+	return m.step(idx, val, float64(t.weight*t.gradient))
+}
+
+// adapt takes an invariant step.
+func (m *linear) adapt(idx []uint32, val []float32, score float64, t target) error {
+	if m.constant >= 0 {
+		m.idx = append(append(m.idx[:0], idx...), uint32(m.constant))
+		m.val = append(append(m.val[:0], val...), 1)
+		idx, val = m.idx, m.val
+	}
+	st := &m.state.V
+	m.rule.State = st.Rule
+	norm, err := m.rule.Adapt(m.table.Data, idx, val, t.gradient, t.weight)
+	if err != nil {
+		return errStep
+	}
+	u := t.loss.Invariant(score, t.label, float64(m.rule.Rate()*t.weight), norm)
+	if err := m.rule.Move(m.table.Data, idx, u); err != nil {
+		return errStep
+	}
+	st.Rule = m.rule.State
+	m.table.Touch(idx)
+	st.Version++
+	return nil
+}
+
+// step moves weights and intercept along a gradient; on an error nothing has
+// changed.
 func (m *linear) step(idx []uint32, val []float32, gradient float64) error {
 	st := &m.state.V
 	m.rule.State = st.Rule

@@ -20,7 +20,7 @@ var _ = Family.Add(operators.Define(operators.Spec[linearRegressionConfig]{
 		"A row whose label is null is predicted and not learnt. A row that would make a score, a prediction or a weight infinite is rejected; the model is then as it was.\n\n" +
 		"Losses, with r = prediction - label: squared r²; absolute |r|; huber r²/2 where |r| ≤ delta, else delta·(|r| - delta/2); quantile -tau·r below the label, (1-tau)·r above it.\n\n" +
 		"Under a learnt model the rates may change, and so may loss, l2 and clip; label_scale, the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
-		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam 4, the others 2.",
+		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam and normalized 4, the others 2.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and `NODE.score`: float64, of the model; `NODE.prediction`: float64, in the unit of the label; " +
 		"`NODE.loss`: float64?, of this prediction, null until the label is known; `NODE.version`: int64, the events learnt before this row.",
@@ -136,23 +136,22 @@ func (o *regression) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 
 // learn takes one step; on an error nothing has changed.
 func (o *regression) learn(idx []uint32, val []float32, score, label float64) error {
-	at := o.model.gradientAt(idx, val, score)
-	if !finite(at) {
-		return errScore
-	}
+	t := target{loss: o.loss, label: label, weight: 1}
 	if o.scale == nil {
-		return o.model.step(idx, val, o.loss.Gradient(at, label))
+		t.gradient = t.loss.Gradient(score, label)
+		return o.model.learn(idx, val, score, t)
 	}
 	before := o.scale.V
 	if !o.scale.V.learn(label) {
 		return fmt.Errorf("label %q: %v is too large to be scaled", o.labelName, label)
 	}
-	f := o.loss
 	deviation := o.scale.V.deviation()
-	if f.Kind == loss.Huber && deviation > 0 {
-		f.Param = min(f.Param/deviation, math.MaxFloat64)
+	if t.loss.Kind == loss.Huber && deviation > 0 {
+		t.loss.Param = min(t.loss.Param/deviation, math.MaxFloat64)
 	}
-	err := o.model.step(idx, val, f.Gradient(at, o.scale.V.toScore(label)))
+	t.label = o.scale.V.toScore(label)
+	t.gradient = t.loss.Gradient(score, t.label)
+	err := o.model.learn(idx, val, score, t)
 	if err != nil {
 		o.scale.V = before
 	}

@@ -32,6 +32,8 @@ func optimizers(rates rates) []spec.Option {
 			func() spec.Config { return new(adamConfig) }),
 		option(optim.FTRL, "FTRL-Proximal (McMahan et al. 2013): keeps weights at zero that earn less than l1.",
 			func() spec.Config { return new(ftrlConfig) }),
+		option(optim.Normalized, "The rule of Vowpal Wabbit: adaptive, invariant steps in units of the greatest value of each feature (Ross, Mineiro, Langford 2013). Wants no scaling.",
+			func() spec.Config { return new(normalizedConfig) }),
 	}
 }
 
@@ -50,9 +52,14 @@ func epsField(f *spec.Fields, p *float64) {
 	f.Float(p, "eps", 1e-8, "Keeps the denominator from zero.").Above(0).AtMost(1)
 }
 
+func invariantField(f *spec.Fields, p *bool) {
+	f.Bool(p, "invariant", false, "Take the step that infinitely many short ones add up to, which never shoots past the label (Karampatziakis, Langford 2011).")
+}
+
 type sgdConfig struct {
 	def, rate float64
 	schedule  spec.Choice
+	invariant bool
 }
 
 type scheduleInverse struct{ power float64 }
@@ -74,11 +81,12 @@ func (c *sgdConfig) Fields(f *spec.Fields) {
 		{Name: "invscaling", Summary: "The rate falls with a power of the steps.", New: func() spec.Config { return new(scheduleInverse) }},
 		{Name: "optimal", Summary: "Bottou's schedule as in scikit-learn's SGDClassifier; rate is not used.", New: func() spec.Config { return new(scheduleOptimal) }},
 	}, "How the rate falls as events come.")
+	invariantField(f, &c.invariant)
 }
 
 func (c *sgdConfig) config(gradient func(score, y float64) float64) optim.Config {
 	o := optim.Defaults(optim.SGD)
-	o.Rate = optim.Const(c.rate)
+	o.Rate, o.Invariant = optim.Const(c.rate), c.invariant
 	switch s := c.schedule.Config.(type) {
 	case *scheduleInverse:
 		o.Rate = optim.Schedule{Decay: optim.InvScaling, Rate: c.rate, Power: s.power}
@@ -104,16 +112,20 @@ func (c *momentumConfig) config(func(score, y float64) float64) optim.Config {
 	return o
 }
 
-type adagradConfig struct{ def, rate, eps float64 }
+type adagradConfig struct {
+	def, rate, eps float64
+	invariant      bool
+}
 
 func (c *adagradConfig) Fields(f *spec.Fields) {
 	rateField(f, &c.rate, c.def)
 	epsField(f, &c.eps)
+	invariantField(f, &c.invariant)
 }
 
 func (c *adagradConfig) config(func(score, y float64) float64) optim.Config {
 	o := optim.Defaults(optim.AdaGrad)
-	o.Rate, o.Eps = optim.Const(c.rate), c.eps
+	o.Rate, o.Eps, o.Invariant = optim.Const(c.rate), c.eps, c.invariant
 	return o
 }
 
@@ -158,5 +170,18 @@ func (c *ftrlConfig) Fields(f *spec.Fields) {
 func (c *ftrlConfig) config(func(score, y float64) float64) optim.Config {
 	o := optim.Defaults(optim.FTRL)
 	o.Alpha, o.Beta, o.L1, o.L2 = c.alpha, c.beta, c.l1, c.l2
+	return o
+}
+
+type normalizedConfig struct{ rate, power float64 }
+
+func (c *normalizedConfig) Fields(f *spec.Fields) {
+	rateField(f, &c.rate, 0.5)
+	f.Float(&c.power, "power", 0.5, "The rate of a weight falls with this power of its sum of squared gradients; other than 0.5 costs time.").Above(0).AtMost(1)
+}
+
+func (c *normalizedConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.Normalized)
+	o.Rate, o.Power = optim.Const(c.rate), c.power
 	return o
 }

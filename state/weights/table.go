@@ -21,6 +21,9 @@ type Table struct {
 	// Data holds row i at Data[i*Stride() : (i+1)*Stride()]. Whoever writes to it
 	// calls Touch for the row, before or after, but before the next checkpoint.
 	Data []float32
+	// Apart is how many rows at the end NonZero and L2 leave out: an intercept,
+	// say, that is no weight of a feature.
+	Apart int
 
 	rows   int
 	stride int
@@ -132,7 +135,7 @@ func (t *Table) written(yield func(lo, hi int) bool) {
 			continue
 		}
 		first := (p*PageLen + t.stride - 1) / t.stride * t.stride
-		if !yield(first, min((p+1)*PageLen, len(t.Data))) {
+		if !yield(first, min((p+1)*PageLen, (t.rows-t.Apart)*t.stride)) {
 			return
 		}
 	}

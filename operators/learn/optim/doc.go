@@ -9,15 +9,17 @@
 // that predicts, so any reader can score a row with [Dot] without knowing the
 // rule. A fresh table is all zeros.
 //
-//	rule       S  slots
-//	sgd        1  w
-//	sgd, L1>0  2  w, q (sum of L1 penalties received)
-//	momentum   2  w, s (velocity)
-//	nesterov   2  w, s (velocity)
-//	adagrad    2  w, G (sum of squared gradients)
-//	rmsprop    2  w, G (decayed mean of squared gradients)
-//	adam       4  w, m, v (decayed means of gradient and square), c (its steps)
-//	ftrl       3  w, z, n (sum of squared gradients)
+//	rule        S  slots
+//	sgd         1  w
+//	sgd, L1>0   2  w, q (sum of L1 penalties received)
+//	momentum    2  w, s (velocity)
+//	nesterov    2  w, s (velocity)
+//	adagrad     2  w, G (sum of squared gradients)
+//	rmsprop     2  w, G (decayed mean of squared gradients)
+//	adam        4  w, m, v (decayed means of gradient and square), c (its steps)
+//	ftrl        3  w, z, n (sum of squared gradients)
+//	normalized  4  w, G (sum of squared gradients), N (greatest |value|), rate of
+//	               its last step
 //
 // A row is a list of indices with as many values. Only its own indices are read
 // and written. An index may occur twice (two features hashed together): its
@@ -45,6 +47,20 @@
 //	          else -(z - sign(z)λ₁)/((β+√n)/α + λ₂) (McMahan et al. 2013,
 //	          algorithm 1), here g = ℓ'·x, λ₁ = L1 and λ₂ = L2; w is kept in
 //	          slot 0 as of the coordinate's last step
+//
+// # Invariant steps
+//
+// Where the loss itself says how far to go (package loss, Func.Invariant), a step
+// has two halves, [Rule.Adapt] and [Rule.Move], and the intercept is a feature
+// among others. With r the row's weight and norm by how much the score moves for
+// a unit of u, a weight moves by u times what stands here:
+//
+//	sgd         x
+//	adagrad     G += rℓ'²x²; x/√(G+ε) (Karampatziakis, Langford 2011)
+//	normalized  G += rℓ'²x²; when |x| > N: w *= N/|x|, N = |x|; S += rΣx²/N²,
+//	            T += r; √(T/S)·x/(√G·N) (Ross, Mineiro, Langford 2013); with
+//	            another power t than ½: (T/S)^(1-t)·x/(G^t·N^(2-2t)) and
+//	            w *= (N/|x|)^(2-2t)
 //
 // # Numbers
 //

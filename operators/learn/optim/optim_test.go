@@ -8,16 +8,26 @@ import (
 	"testing"
 )
 
-func kinds() []Kind { return []Kind{SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, FTRL} }
+func kinds() []Kind { return []Kind{SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, FTRL, Normalized} }
 
 func configs() map[string]Config {
 	m := map[string]Config{}
 	for _, k := range kinds() {
 		c := Defaults(k)
 		m[k.String()] = c
-		c.L2 = 0.01
-		m[k.String()+" l2"] = c
+		if k != Normalized {
+			c.L2 = 0.01
+			m[k.String()+" l2"] = c
+		}
 	}
+	for _, k := range []Kind{SGD, AdaGrad} {
+		c := Defaults(k)
+		c.Invariant = true
+		m[k.String()+" invariant"] = c
+	}
+	p := Defaults(Normalized)
+	p.Power = 0.7
+	m["normalized 0.7"] = p
 	l1 := Defaults(SGD)
 	l1.L1 = 0.001
 	m["sgd l1"] = l1
@@ -435,7 +445,7 @@ func TestLayouts(t *testing.T) {
 		}
 		seen[c.Layout()] = name
 	}
-	if len(seen) != 7 {
+	if len(seen) != 8 {
 		t.Errorf("%d layouts: %v", len(seen), seen)
 	}
 }

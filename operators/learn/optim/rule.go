@@ -23,9 +23,10 @@ const (
 	RMSProp
 	Adam
 	FTRL
+	Normalized
 )
 
-var kindNames = [...]string{"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "ftrl"}
+var kindNames = [...]string{"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "ftrl", "normalized"}
 
 // String is the name used in pipeline files.
 func (k Kind) String() string {
@@ -68,6 +69,12 @@ type Config struct {
 	// Clip > 0 holds the derivative of the loss to [-Clip, Clip] before it is
 	// multiplied by the values; 0 turns that off.
 	Clip float64
+	// Power is the exponent t of Normalized, in (0, 1]: rates fall with the t-th
+	// power of the sums of squared gradients.
+	Power float64
+	// Invariant makes SGD and AdaGrad rules that step by [Rule.Adapt] and
+	// [Rule.Move]; Normalized always does.
+	Invariant bool
 	// GlobalCount makes Adam correct by the count of all steps instead of the
 	// coordinate's own.
 	GlobalCount bool
@@ -90,6 +97,8 @@ func Defaults(k Kind) Config {
 		c.Rate, c.Beta1, c.Beta2 = Const(0.01), 0.9, 0.999
 	case FTRL:
 		c.Alpha, c.Beta = 0.1, 1
+	case Normalized:
+		c.Rate, c.Power, c.Invariant = Const(0.5), 0.5, true
 	}
 	return c
 }
@@ -115,6 +124,15 @@ func (c Config) Check() error {
 	if c.Kind != SGD && c.Kind != FTRL {
 		errs = append(errs, in("l1", c.L1, c.L1 == 0, "refused: only sgd and ftrl have an L1 penalty"))
 	}
+	if c.Invariant {
+		errs = append(errs, in("l1", c.L1, c.L1 == 0, "refused: invariant steps have no penalty"),
+			in("l2", c.L2, c.L2 == 0, "refused: invariant steps have no penalty"))
+		if c.Kind != SGD && c.Kind != AdaGrad && c.Kind != Normalized {
+			errs = append(errs, errors.New(c.Kind.String()+": there are no invariant steps"))
+		}
+	} else if c.Kind == Normalized {
+		errs = append(errs, errors.New("normalized: only invariant steps"))
+	}
 	if c.Kind == FTRL {
 		errs = append(errs,
 			in("alpha", c.Alpha, c.Alpha > 0 && c.Alpha <= maxRate, "outside (0, 1e6]"),
@@ -131,6 +149,8 @@ func (c Config) Check() error {
 		errs = append(errs, eps)
 	case RMSProp:
 		errs = append(errs, share("rho", c.Rho), eps)
+	case Normalized:
+		errs = append(errs, in("power", c.Power, c.Power > 0 && c.Power <= 1, "outside (0, 1]"))
 	case Adam:
 		errs = append(errs, share("beta1", c.Beta1), share("beta2", c.Beta2), eps)
 	default:
@@ -154,7 +174,7 @@ func (c Config) Slots() int {
 		return 1
 	case FTRL:
 		return 3
-	case Adam:
+	case Adam, Normalized:
 		return 4
 	}
 	return 2
@@ -177,6 +197,8 @@ func (c Config) Layout() string {
 		return "w,meansq"
 	case c.Kind == Adam:
 		return "w,m,v,count"
+	case c.Kind == Normalized:
+		return "w,sumsq,max,rate"
 	}
 	return "w,z,n"
 }
@@ -190,6 +212,14 @@ type State struct {
 	Penalty float64
 }
 
+// Shared is what some rules know beside the table and [State]: plain data to save
+// and load, its zero value a fresh one.
+type Shared struct {
+	// Weight and Norm are the sums over the rows, each times its weight, of 1
+	// and of the squared values in units of the greatest ones (Normalized).
+	Weight, Norm float64
+}
+
 // ErrNonFinite is returned by [Rule.Step] for a row that would have made a
 // weight or an accumulator NaN or Inf.
 var ErrNonFinite = errors.New("the step would make a weight NaN or infinite")
@@ -199,6 +229,8 @@ var ErrNonFinite = errors.New("the step would make a weight NaN or infinite")
 type Rule[F Float] struct {
 	// State may be read and set between steps.
 	State State
+	// Shared is the same for the rules that have more to know.
+	Shared Shared
 
 	cfg                        Config
 	slots                      int
@@ -210,6 +242,8 @@ type Rule[F Float] struct {
 	settled                    int64  // Adam: the step count from which on they are 1
 	undo                       []F    // slots of the last step's row as they were
 	last                       State  // State before it
+	lastShared                 Shared // Shared before it, if the rule uses it
+	rates                      []F    // by feature of the last Adapt: the step of a unit of Move
 }
 
 // New checks the configuration and returns a rule with a zero State.
@@ -280,18 +314,19 @@ func Dot[F Float](tab []F, stride int, idx []uint32, val []F) F {
 
 // Step moves the weights of one row. idx and val are the row (not kept), grad
 // is the derivative of the loss with respect to the score. On ErrNonFinite
-// table and State are as they were.
+// table and State are as they were. Of a rule that [Rule.Adapts] it is the plain
+// step, not the invariant one.
 func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
-	if c := r.cfg.Clip; c > 0 {
-		grad = max(-c, min(c, grad))
+	if r.cfg.Invariant {
+		if _, err := r.Adapt(tab, idx, val, grad, 1); err != nil {
+			return err
+		}
+		return r.Move(tab, idx, -r.Rate()*r.clipped(grad))
 	}
+	grad = r.clipped(grad)
 	r.last = r.State
 	r.State.Steps++
-	if n := len(idx) * r.slots; n > cap(r.undo) {
-		r.undo = make([]F, n, 2*n)
-	} else {
-		r.undo = r.undo[:n]
-	}
+	r.room(len(idx))
 	val = val[:len(idx)]
 	g, lr := F(grad), F(0)
 	if r.cfg.Kind != FTRL {
@@ -324,6 +359,22 @@ func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
 	return nil
 }
 
+func (r *Rule[F]) clipped(grad float64) float64 {
+	if c := r.cfg.Clip; c > 0 {
+		return max(-c, min(c, grad))
+	}
+	return grad
+}
+
+// room makes r.undo as long as a row of n features needs.
+func (r *Rule[F]) room(n int) {
+	if n *= r.slots; n > cap(r.undo) {
+		r.undo = make([]F, n, 2*n)
+	} else {
+		r.undo = r.undo[:n]
+	}
+}
+
 // Undo takes back the last Step, to the bit: table and State are as before it.
 // idx must be that step's. It serves a learner of which another part refuses
 // the row. After it, and after a failed Step, there is nothing to take back.
@@ -338,4 +389,7 @@ func (r *Rule[F]) Undo(tab []F, idx []uint32) {
 	}
 	r.undo = r.undo[:0]
 	r.State = r.last
+	if r.cfg.Invariant {
+		r.Shared = r.lastShared
+	}
 }

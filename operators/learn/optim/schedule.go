@@ -84,7 +84,7 @@ func (s Schedule) check() error {
 	return fmt.Errorf("schedule %d is unknown", s.Decay)
 }
 
-// power is t^p for t ≥ 1 and 0 ≤ p ≤ 1, the same bits on every processor
+// power is t^p for t > 0 and 0 ≤ p ≤ 1, the same bits on every processor
 // (math.Pow is not): the product of the roots t^(1/2), t^(1/4), … that the
 // binary digits of p select.
 func power(t, p float64) float64 {
@@ -92,7 +92,7 @@ func power(t, p float64) float64 {
 		return t
 	}
 	y := 1.0
-	for p > 0 && t > 1 {
+	for p > 0 && t != 1 {
 		t = math.Sqrt(t)
 		p += p
 		if p >= 1 {

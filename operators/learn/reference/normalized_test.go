@@ -1,0 +1,174 @@
+package reference
+
+import (
+	"fmt"
+	"testing"
+
+	"github.com/gradstream/gradstream/operators/learn/loss"
+	"github.com/gradstream/gradstream/operators/learn/optim"
+)
+
+// soft is a loss whose label may lie between two classes: labels of the log loss
+// inside (-1, 1) mix those of both, as there.
+func soft(y float64, of func(y float64) float64) float64 {
+	if y <= -1 || y >= 1 {
+		return of(y)
+	}
+	q := (y + 1) / 2
+	return q*of(1) + (1-q)*of(-1)
+}
+
+// vwRun learns rows by invariant steps, in float64 and in the order of Vowpal
+// Wabbit.
+type vwRun struct {
+	rule   *optim.Rule[float64]
+	tab    []float64
+	loss   loss.Func
+	held   labelRange
+	weight func(label float64) float64
+	sum, n float64
+	seen   []float64 // predictions
+}
+
+func newVWRun(t *testing.T, bits int, f loss.Func, c optim.Config) *vwRun {
+	t.Helper()
+	r, err := optim.New[float64](c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	v := &vwRun{rule: r, tab: make([]float64, r.Slots()<<bits), loss: f}
+	if f.Kind == loss.Log {
+		v.held = wide
+	}
+	return v
+}
+
+func (v *vwRun) learn(t *testing.T, rows []vwRow) float64 {
+	t.Helper()
+	v.sum, v.n = 0, 0
+	for _, r := range rows {
+		w := r.weight
+		if v.weight != nil {
+			w *= v.weight(r.label)
+		}
+		p := optim.Dot(v.tab, v.rule.Slots(), r.idx, r.val)
+		if v.loss.Kind == loss.Log {
+			p = max(-50, min(50, p))
+		} else {
+			p = v.held.hold(p, r.label)
+		}
+		of := func(what func(p, y float64) float64) float64 {
+			if v.loss.Kind != loss.Log {
+				return what(p, r.label)
+			}
+			return soft(r.label, func(y float64) float64 { return what(p, y) })
+		}
+		v.seen = append(v.seen, p)
+		lost := of(v.loss.Value)
+		v.sum += w * lost
+		v.n += w
+		norm, err := v.rule.Adapt(v.tab, r.idx, r.val, of(v.loss.Gradient), w)
+		if err != nil {
+			t.Fatal(err)
+		}
+		u := of(func(p, y float64) float64 { return v.loss.Invariant(p, y, v.rule.Rate()*w, norm) })
+		if err := v.rule.Move(v.tab, r.idx, u); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return v.sum / v.n
+}
+
+func powered(t float64) optim.Config {
+	c := optim.Defaults(optim.Normalized)
+	c.Power = t
+	return c
+}
+
+// invariant is plain descent or AdaGrad with invariant steps as that program has
+// them: the rate of the former falls with the root of the rows.
+func invariant(k optim.Kind, rate float64) optim.Config {
+	c := optim.Defaults(k)
+	c.Invariant, c.Eps = true, 1e-30
+	c.Rate = optim.Const(rate)
+	if k == optim.SGD {
+		c.Rate = optim.Schedule{Decay: optim.InvScaling, Rate: rate, Power: 0.5}
+	}
+	return c
+}
+
+func TestNormalizedAgainstVW(t *testing.T) {
+	log, squared := loss.Func{}, loss.Func{Kind: loss.Squared}
+	quantile := func(tau float64) loss.Func { return loss.Func{Kind: loss.Quantile, Param: tau} }
+	for _, c := range []struct {
+		options, set string
+		rows, bits   int
+		loss         loss.Func
+		config       optim.Config
+		pairs        []string
+		want         float64
+	}{
+		{"-d 0002.dat", "0002", 0, 18, squared, powered(0.5), nil, .003499},
+		{"-d 0001.dat", "0001", 0, 18, squared, powered(0.5), nil, .195759},
+		{"-d 0002.dat --power_t 0.45", "0002", 0, 18, squared, powered(0.45), nil, .003447},
+		{"-d 0002.dat --loss_function hinge", "0002", 0, 18, loss.Func{Kind: loss.Hinge}, powered(0.5), nil, .624379},
+		{"-d 0001_25.dat --loss_function logistic", "0001", 25, 18, log, powered(0.5), nil, .647029},
+		{"-d 0002_25.dat -b 7 --loss_function quantile --quantile_tau .5", "0002", 25, 7, quantile(.5), powered(0.5), nil, .079014},
+		{"-d 0002_25.dat -b 7 --loss_function quantile --quantile_tau .25", "0002", 25, 7, quantile(.25), powered(0.5), nil, .043192},
+		{"-k -d 0002.dat --invariant", "0002", 0, 18, squared, invariant(optim.SGD, 10), nil, .003382},
+		{"-d 0002.dat --adaptive --invariant -l 0.5", "0002", 0, 18, squared, invariant(optim.AdaGrad, 0.5), nil, .002786},
+		{"-d 0002.dat --adaptive --invariant -l 0.5 --loss_function logistic", "0002", 0, 18, log, invariant(optim.AdaGrad, 0.5), nil, .555602},
+		{"-d 0002.dat -q Tf -q ff", "0002", 0, 18, squared, powered(0.5), []string{"Tf", "ff"}, .013114},
+	} {
+		t.Run(c.options, func(t *testing.T) {
+			v := newVWRun(t, c.bits, c.loss, c.config)
+			got := v.learn(t, vwRows(t, c.set, c.rows, c.bits, 4, c.pairs...))
+			near(t, "mean loss", got, c.want, 6e-7)
+		})
+	}
+}
+
+func TestNormalizedTrace(t *testing.T) {
+	v := newVWRun(t, 18, loss.Func{Kind: loss.Squared}, powered(0.5))
+	v.learn(t, vwRows(t, "0002", 0, 18, 4))
+	for row, want := range map[int]float64{1: 0, 2: .509763, 3: .140832, 4: .585408, 10: .487388, 100: .514678, 1000: .558663} {
+		near(t, fmt.Sprintf("prediction of row %d", row), v.seen[row-1], want, 6e-7)
+	}
+}
+
+// A second pass goes on from the model of the first.
+func TestNormalizedSecondPass(t *testing.T) {
+	v := newVWRun(t, 18, loss.Func{Kind: loss.Squared}, powered(0.5))
+	rows := vwRows(t, "0001", 0, 18, 4)
+	near(t, "mean loss, -d 0001.dat", v.learn(t, rows), .195759, 6e-7)
+	near(t, "mean loss, -i MODEL -d 0001.dat", v.learn(t, rows), .012333, 6e-7)
+}
+
+// Rows count as their class weighs: --classweight 1:2,0:3.1,-1:5.
+func TestNormalizedClassWeight(t *testing.T) {
+	v := newVWRun(t, 18, loss.Func{Kind: loss.Squared}, powered(0.5))
+	v.weight = func(label float64) float64 { return map[float64]float64{1: 2, 0: 3.1, -1: 5}[label] }
+	near(t, "mean loss", v.learn(t, vwRows(t, "0001", 0, 18, 4)), .178875, 6e-7)
+}
+
+// Text features of Reuters; the set has indices of its own.
+func TestNormalizedSparse(t *testing.T) {
+	for _, c := range []struct {
+		loss loss.Func
+		want float64
+	}{{loss.Func{Kind: loss.Squared}, .502732}, {loss.Func{}, .429393}} {
+		rows := typed(t, largeStreams, "rcv1_small", "y:float64,x:sparse")
+		var in []vwRow
+		for row := range rows.N {
+			r := vwRow{label: 2*rows.Cols[0].Floats[row] - 1, weight: 1}
+			idx, val := rows.Cols[1].Row(row)
+			for k, i := range idx {
+				r.idx, r.val = append(r.idx, i&(1<<18-1)), append(r.val, float64(val[k]))
+			}
+			r.idx, r.val = append(r.idx, vwConstant&(1<<18-1)), append(r.val, 1)
+			in = append(in, r)
+		}
+		v := newVWRun(t, 18, c.loss, powered(0.5))
+		near(t, fmt.Sprintf("mean loss, %v", c.loss.Kind), v.learn(t, in), c.want, 6e-7)
+	}
+}
