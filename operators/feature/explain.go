@@ -39,6 +39,19 @@ func (v *vectorizer) explainTo(c *vectorizeConfig, env *operators.Env) {
 			n := &v.numeric[i]
 			if col := n.col.Of(in); !col.Null(row) {
 				all = append(all, operators.Feature{Index: n.index, Columns: []string{n.name}, Values: []string{string(col.AppendText(nil, row))}})
+			} else if k, _, ok := n.filled(); ok {
+				all = append(all, operators.Feature{Index: k, Columns: []string{n.name}, Values: []string{"null"}})
+			}
+		}
+		all = append(all, v.nameProducts(in, row)...)
+		for i := range v.dates {
+			d := &v.dates[i]
+			if col := d.col.Of(in); !col.Null(row) {
+				for _, c := range d.cycles {
+					all = append(all,
+						operators.Feature{Index: c.sin, Columns: []string{d.name}, Values: []string{"sine of the " + c.name}},
+						operators.Feature{Index: c.cos, Columns: []string{d.name}, Values: []string{"cosine of the " + c.name}})
+				}
 			}
 		}
 		for i := range v.hashed {
@@ -65,6 +78,30 @@ func (v *vectorizer) explainTo(c *vectorizeConfig, env *operators.Env) {
 		}
 		return all
 	})
+}
+
+// nameProducts names the products of a row.
+func (v *vectorizer) nameProducts(in *batch.Batch, row int) []operators.Feature {
+	if v.products == nil {
+		return nil
+	}
+	var all []operators.Feature
+products:
+	for _, p := range v.products.all {
+		f := operators.Feature{Index: p.index}
+		for _, i := range p.of {
+			n := &v.numeric[i]
+			value := "null"
+			if col := n.col.Of(in); !col.Null(row) {
+				value = string(col.AppendText(nil, row))
+			} else if _, _, ok := n.filled(); !ok || n.missing == indicator {
+				continue products
+			}
+			f.Columns, f.Values = append(f.Columns, n.name), append(f.Values, value)
+		}
+		all = append(all, f)
+	}
+	return all
 }
 
 // nameHashed names a category or a cross; ok is false if a part of it is null.

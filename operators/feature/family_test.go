@@ -18,6 +18,12 @@ func TestFamily(t *testing.T) {
 			Config: "{bits: 12, numeric: [i, f, b, at], categorical: [i, b, s, u], cross: [[s, u], [u, i, b]], text: [s], ngrams: 3, sparse: [x]}"},
 		optest.Case{Operator: "vectorize", Name: "minmax", In: mixed, Config: "{numeric: [i, f, b, at], scale: minmax}"},
 		optest.Case{Operator: "vectorize", Name: "maxabs", In: mixed, Config: "{numeric: [i, f, b, at], scale: maxabs}"},
+		optest.Case{Operator: "vectorize", Name: "robust, products, means", In: mixed,
+			Config: "{numeric: [i, f, b, at], scale: robust, window: 20, missing: mean, polynomial: 2, sparse: [x]}"},
+		optest.Case{Operator: "vectorize", Name: "adaptive, dates, indicators, tf-idf", In: mixed,
+			Config: "{bits: 10, numeric: [i, f], scale: adaptive, fading: 0.05, missing: indicator, polynomial: 3, dates: [at, i], text: [s, u], ngrams: 2, tokens: tfidf, sparse: [x], raw: true}"},
+		optest.Case{Operator: "vectorize", Name: "unscaled, zeros", In: mixed,
+			Config: "{bits: 10, numeric: [i, f, b], scale: none, missing: zero, polynomial: 2}"},
 		optest.Case{Operator: "vectorize", Name: "unscaled, raw, counted", In: mixed,
 			Config: "{bits: 30, numeric: [f], scale: none, text: [s, u], tokens: count, sparse: [x], raw: true, as: v}"},
 	)

@@ -16,6 +16,9 @@ const hashVersion = 1
 // of one column and one spelling are two features.
 const textSeed = 0
 
+// nullSeed is the seed of the feature that says that a number is missing.
+const nullSeed = 1<<64 - 1
+
 // nameHash is the chain after the names of the columns: the index of a numeric
 // column, and the seed of everything that is said about those columns.
 func nameHash(seed uint64, names ...string) uint64 {

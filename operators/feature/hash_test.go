@@ -11,7 +11,7 @@ import (
 	"github.com/gradstream/gradstream/operators/optest"
 )
 
-var vectorLine = regexp.MustCompile("(?m)^\\| [^|]+ \\| ([0-9]) \\| `(.*)` \\| `([0-9a-f]{16})` \\| ([0-9]+) \\|$")
+var vectorLine = regexp.MustCompile("(?m)^\\| [^|]+ \\| ([0-9]+) \\| `(.*)` \\| `([0-9a-f]{16})` \\| ([0-9]+) \\|$")
 
 // The vectors of docs/format/hash.md, which another implementation computed.
 func TestHashVectors(t *testing.T) {
@@ -20,7 +20,7 @@ func TestHashVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := vectorLine.FindAllStringSubmatch(string(doc), -1)
-	if len(lines) != 13 {
+	if len(lines) != 18 {
 		t.Fatalf("found %d vectors", len(lines))
 	}
 	chain := func(seed uint64, texts ...string) string {
@@ -155,7 +155,13 @@ func TestConfigurations(t *testing.T) {
 		"{cross: [[s, m]]}":                   `no column "m"`,
 		"{numeric: [n], bits: 7}":             "bits is 7",
 		"{numeric: [n], bits: 31}":            "bits is 31",
-		"{numeric: [n], scale: robust}":       "scale is",
+		"{numeric: [n], scale: robus}":        "scale is",
+		"{text: [s], polynomial: 2}":          "there are no numbers to multiply",
+		"{dates: [s]}":                        `column "s" is string`,
+		"{dates: [n], cycles: [hour]}":        `expected one of day, week, year`,
+		"{numeric: [n], missing: nan}":        "missing is",
+		"{numeric: [n], fading: 0}":           "fading is 0",
+		"{numeric: [n], window: 3}":           "window is 3",
 		"{numeric: [n], as: f}":               `column "f" exists already`,
 		"{numeric: [n], ngrams: 0}":           "ngrams is 0",
 		"{categorical: [s], numeric: [f, g]}": `no column "g"`,

@@ -8,6 +8,9 @@ import (
 
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/optest"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/state"
+	"github.com/gradstream/gradstream/state/weights"
 )
 
 // vectors runs vectorize over rows, and returns the features of each row, sorted.
@@ -129,5 +132,31 @@ func TestThousandColumns(t *testing.T) {
 	}
 	if len(distinct) != 1000 {
 		t.Errorf("%d distinct features of 1,000 columns", len(distinct))
+	}
+}
+
+// Halved counts leave the weights of later texts nearly as they were.
+func TestTextsAreHalved(t *testing.T) {
+	run := func(halve bool) []float32 {
+		h, table := opened(t, "{bits: 12, text: [m], tokens: tfidf}", "m:string\n"+strings.Repeat("a b\na c\na d e\nf\n", 250))
+		if err := h.Feed(0, table.Rows); err != nil {
+			t.Fatal(err)
+		}
+		r := rarity{h.Node.States()[0].State.(*state.Cell[texts]), h.Node.States()[1].State.(*weights.Table)}
+		if halve {
+			r.halve()
+		}
+		to := batch.NewColumn(batch.Sparse)
+		r.add([]uint64{nameHash(textSeed, "m", "a"), nameHash(textSeed, "m", "b"), nameHash(textSeed, "m", "new")}, 1<<12-1, to)
+		if n := r.texts.V.N; halve && n != 501 || !halve && n != 1001 {
+			t.Errorf("%d texts", n)
+		}
+		return to.Value
+	}
+	a, b := run(false), run(true)
+	for i := range a {
+		if d := a[i] - b[i]; d < -0.03 || d > 0.03 {
+			t.Errorf("weights %v, with halved counts %v", a, b)
+		}
 	}
 }

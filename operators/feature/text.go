@@ -15,6 +15,7 @@ type textColumn struct {
 	col    operators.Col
 	ngrams int
 	count  bool
+	rarity *rarity // set for tf-idf
 
 	token  []byte    // the token being read, in lower case
 	chains [6]uint64 // chains[k]: the chain over the last k tokens; chains[0] is the seed
@@ -53,6 +54,10 @@ func (t *textColumn) add(text []byte, mask uint32, to *batch.Column) {
 	t.endToken()
 
 	slices.Sort(t.found)
+	if t.rarity != nil && t.spelt == nil {
+		t.rarity.add(t.found, mask, to)
+		return
+	}
 	for i := 0; i < len(t.found); {
 		j := i + 1
 		for j < len(t.found) && t.found[j] == t.found[i] {

@@ -14,23 +14,44 @@ var _ = Family.Add(operators.Define(operators.Spec[vectorizeConfig]{
 	Name:    "vectorize",
 	Summary: "Turns columns into one sparse vector of hashed features.",
 	Doc: "Every feature has an index below 2^bits, the hash of its column's name and, for categories, crosses and tokens, of its value; " +
-		"docs/format/hash.md defines the hash and has test vectors. A vector holds the features in the order numeric, categorical, cross, text, sparse, " +
+		"docs/format/hash.md defines the hash and has test vectors. A vector holds the features in the order numeric, polynomial, dates, categorical, cross, text, sparse, " +
 		"each in the order written. Features that share an index stay separate entries, and learners add them.\n\n" +
 		"numeric: one feature a column, its value the scaled number; true is 1, a timestamp counts milliseconds. " +
-		"categorical: one feature a value, 1. cross: one feature a combination of values, 1. " +
+		"polynomial: with n above 1, every product of 2 to n of the scaled numbers, repeats included, so powers as well; one with a missing factor is absent. " +
+		"dates: for each cycle the sine and the cosine of the part of it that has passed (UTC), so that 23:59 and 00:00, and December and January, are neighbours: day has the hour, week (from Monday 00:00) the weekday, year the month. " +
+		"categorical: one feature a value, 1. cross: one feature a combination of values, 1, of any number of columns. " +
 		"text: one feature a token, where a token is a run of letters, marks and decimal digits in lower case; with ngrams: n also every run of up to n neighbouring tokens. " +
 		"sparse: every entry, with the value it has, its index hashed with the column's name, or with raw: true taken as it is.\n\n" +
-		"A null gives no feature and does not touch the column's scaler; a cross with a null part gives none. " +
-		"standard subtracts the mean and divides by the standard deviation of all values so far, this row's included (Welford, Technometrics 4, 1962), and holds the result to ±clip; a value further than 100 deviations from the mean is learnt as one at 100, after the first 100 values, so that one absurd value does not flatten the column; " +
+		"A null gives no feature and does not touch the column's scaler; a cross with a null part gives none. What a null in numeric gives can be chosen, see missing. " +
+		"Scalers learn a value and scale it then: standard subtracts the mean and divides by the standard deviation of all values so far (Welford, Technometrics 4, 1962), and holds the result to ±clip; a value further than 100 deviations from the mean is learnt as one at 100, after the first 100 values, so that one absurd value does not flatten the column; " +
+		"adaptive does the same with an exponentially weighted mean and variance, for columns whose level moves; " +
+		"robust subtracts the median of the last `window` values and divides by the distance between their quartiles, and holds the result to ±clip: up to a quarter of absurd values do not move it; " +
 		"minmax maps the range so far to [0, 1]; maxabs divides by the greatest absolute value so far. A column that has had one value only gives 0. " +
-		"A row is rejected, and leaves the scalers as they were, if a number does not fit a float32 or would overflow a scaler.\n\n" +
-		"Cost: time in proportion to the features and the length of the texts; memory of some 100 bytes a numeric column.",
+		"A row is rejected, and leaves no trace in what is learnt, if a number does not fit a float32 or would overflow a scaler.\n\n" +
+		"tokens: tfidf weighs a token by its count in the text times ln((1+N)/(1+df))+1, where N counts the texts of the column so far, this one included, and df those that have the token, and divides a text's weights by their Euclidean norm: what scikit-learn's TfidfVectorizer gives when fitted to the texts so far. " +
+		"df is counted by index: tokens that share one share the count. At 2^24 texts all counts are halved, and so again each 2^23 texts: the older ones fade.\n\n" +
+		"Cost: time in proportion to the features and the length of the texts; memory of some 100 bytes a numeric column, with scale: robust 16·window, with tokens: tfidf 4·2^bits bytes a text column.",
 	Columns: "Those of the input, and `features` (see as): sparse, indices below 2^bits.",
 	Examples: []spec.Example{{
 		Title:  "Numbers and categories",
 		Config: "vectorize: {bits: 8, numeric: [price], scale: none, categorical: [site], cross: [[site, user]]}",
 		In:     "price:float64?,site:string,user:string?\n1.5,a,u1\n,a,u2\n3,b,\n",
 		Out:    "price,site,user,features\n1.5,a,u1,159:1.5 80:1 121:1\n,a,u2,80:1 156:1\n3,b,,159:3 251:1\n",
+	}, {
+		Title:  "Squares and products, and a feature for what is missing",
+		Config: "vectorize: {bits: 8, numeric: [a, b], scale: none, polynomial: 2, missing: indicator}",
+		In:     "a:float64,b:float64?\n2,3\n2,\n",
+		Out:    "a,b,features\n2,3,32:2 32:3 161:4 180:6 40:9\n2,,32:2 23:1 161:4\n",
+	}, {
+		Title:  "Places on the day and on the week: Thursday noon, Monday 06:00",
+		Config: "vectorize: {bits: 8, dates: [ts], cycles: [day, week]}",
+		In:     "ts:timestamp\n2024-02-29T12:00:00Z\n2024-03-04T06:00:00Z\n",
+		Out:    "ts,features\n2024-02-29T12:00:00.000Z,214:0 141:-1 10:0 151:-1\n2024-03-04T06:00:00.000Z,214:1 141:0 10:0.22252093 151:0.9749279\n",
+	}, {
+		Title:  "Tokens by their rarity",
+		Config: "vectorize: {bits: 8, text: [m], tokens: tfidf}",
+		In:     "m:string\nthe cat\nthe dog\nthe the cat\n",
+		Out:    "m,features\nthe cat,180:0.70710677 182:0.70710677\nthe dog,39:0.81480247 180:0.5797387\nthe the cat,180:0.84080195 182:0.5413428\n",
 	}},
 	Build: newVectorizer,
 }))
@@ -40,6 +61,13 @@ type vectorizeConfig struct {
 	numeric     []spec.Column
 	scale       string
 	clip        float64
+	fading      float64
+	window      int
+	missing     string
+	degree      int
+	degreeAt    spec.Pos
+	dates       []spec.Column
+	cycles      []string
 	categorical []spec.Column
 	cross       [][]spec.Column
 	text        []spec.Column
@@ -53,21 +81,30 @@ type vectorizeConfig struct {
 func (c *vectorizeConfig) Fields(f *spec.Fields) {
 	f.Int(&c.bits, "bits", 18, "Base-2 logarithm of the number of indices. More bits, fewer collisions, larger learners.").Within(8, 30).Pin()
 	f.Columns(&c.numeric, "numeric", nil, "Columns taken as numbers: float64, int64, bool, timestamp.").Example("[price]")
-	f.Enum(&c.scale, "scale", "standard", []string{"none", "standard", "minmax", "maxabs"}, "How numbers are scaled; learnt online, a column at a time.").Pin()
-	f.Float(&c.clip, "clip", scaleClip, "Bound of what standard makes, in standard deviations; 0 = none.").Within(0, 1e6)
+	f.Enum(&c.scale, "scale", "standard", []string{"none", "standard", "adaptive", "robust", "minmax", "maxabs"}, "How numbers are scaled; learnt online, a column at a time.").Pin()
+	f.Float(&c.clip, "clip", scaleClip, "Bound of what standard and adaptive make, in standard deviations, and robust, in distances between the quartiles; 0 = none.").Within(0, 1e6)
+	f.Float(&c.fading, "fading", 0.001, "Weight of the newest value for adaptive; it forgets half in 0.69/fading values.").Above(0.0).AtMost(1.0)
+	f.Int(&c.window, "window", 500, "Number of values that robust looks back on.").Within(4, 100_000)
+	f.Enum(&c.missing, "missing", "absent", missingNames, "What a null in a numeric column gives: no feature; the mean so far, or 0, scaled like a value but not learnt; or a feature of its own with the value 1.")
+	f.Int(&c.degree, "polynomial", 1, "Greatest number of scaled numbers that are multiplied; 1 = no products.").Within(1, 6).At(&c.degreeAt)
+	f.Columns(&c.dates, "dates", nil, "Columns taken as times: timestamp, or int64 of milliseconds since 1970.").Example("[ts]")
+	f.Strings(&c.cycles, "cycles", cycleNames, "Cycles of dates.").Matching("day|week|year", "one of day, week, year")
 	f.Columns(&c.categorical, "categorical", nil, "Columns taken by their text: string, int64, bool.").Example("[user, site]")
 	f.ColumnLists(&c.cross, "cross", "Lists of two or more columns whose values count together, in this order.").Example("[[user, site]]")
 	f.Columns(&c.text, "text", nil, "String columns taken token by token.").Example("[message]")
 	f.Int(&c.ngrams, "ngrams", 1, "Greatest number of neighbouring tokens that make a feature.").Within(1, 5)
-	f.Enum(&c.tokens, "tokens", "binary", []string{"binary", "count"}, "Value of a token: 1, or how often the text has it.")
+	f.Enum(&c.tokens, "tokens", "binary", []string{"binary", "count", "tfidf"}, "Value of a token: 1, how often the text has it, or that weighed by its rarity.")
 	f.Columns(&c.sparse, "sparse", nil, "Sparse columns to take over. They are not scaled.").Example("[terms]")
 	f.Bool(&c.raw, "raw", false, "Take the indices of sparse columns as they are; a row with one of 2^bits or more is rejected.")
 	f.String(&c.as, "as", "features", "Name of the column that is added.").Matching(`.+`, "a name")
 }
 
 func (c *vectorizeConfig) Check(add func(field, msg, want string)) {
-	if len(c.numeric)+len(c.categorical)+len(c.cross)+len(c.text)+len(c.sparse) == 0 {
-		add("", "there is nothing to vectorize", "expected numeric, categorical, cross, text or sparse")
+	if len(c.numeric)+len(c.dates)+len(c.categorical)+len(c.cross)+len(c.text)+len(c.sparse) == 0 {
+		add("", "there is nothing to vectorize", "expected numeric, dates, categorical, cross, text or sparse")
+	}
+	if c.degree > 1 && len(c.numeric) == 0 {
+		add("polynomial", "there are no numbers to multiply", "expected numeric columns")
 	}
 	for i, cols := range c.cross {
 		if len(cols) < 2 {
@@ -84,16 +121,20 @@ type hashed struct {
 	in    []*batch.Column // of the batch being processed
 }
 
-// vectorizer is the operator. Its features in order: numeric, hashed, text, sparse.
+// vectorizer is the operator. Its features in order: numeric, products, dates,
+// hashed, text, sparse.
 type vectorizer struct {
-	mask    uint32
-	numeric []number
-	hashed  []hashed
-	text    []textColumn
-	sparse  []sparseColumn
-	raw     bool
-	out     operators.Col
-	digits  []byte // scratch: an int64 as text
+	mask     uint32
+	numeric  []number
+	products *products // nil = none
+	dates    []date
+	hashed   []hashed
+	text     []textColumn
+	tfidf    bool // text learns
+	sparse   []sparseColumn
+	raw      bool
+	out      operators.Col
+	digits   []byte // scratch: an int64 as text
 }
 
 type sparseColumn struct {
@@ -103,10 +144,14 @@ type sparseColumn struct {
 }
 
 func newVectorizer(c *vectorizeConfig, env *operators.Env) operators.Operator {
-	v := &vectorizer{mask: 1<<c.bits - 1, raw: c.raw, digits: make([]byte, 0, 20)}
+	v := &vectorizer{mask: 1<<c.bits - 1, tfidf: c.tokens == "tfidf", raw: c.raw, digits: make([]byte, 0, 20)}
 	env.Pin("hash", strconv.Itoa(hashVersion))
 	for _, col := range c.numeric {
 		v.numeric = append(v.numeric, newNumber(env, col, c))
+	}
+	v.products = newProducts(env, c)
+	for _, col := range c.dates {
+		v.dates = append(v.dates, newDate(env, col, c))
 	}
 	category := func(cols []spec.Column) {
 		h := hashed{seed: nameHash(uint64(len(cols)), names(cols)...)}
@@ -124,9 +169,11 @@ func newVectorizer(c *vectorizeConfig, env *operators.Env) operators.Operator {
 		category(cols)
 	}
 	for _, col := range c.text {
-		v.text = append(v.text, textColumn{
-			seed: nameHash(textSeed, col.Name), col: env.In(col, batch.String), ngrams: c.ngrams, count: c.tokens == "count",
-		})
+		t := textColumn{seed: nameHash(textSeed, col.Name), col: env.In(col, batch.String), ngrams: c.ngrams, count: c.tokens == "count"}
+		if v.tfidf {
+			t.rarity = newRarity(env, col.Name, 1<<c.bits)
+		}
+		v.text = append(v.text, t)
 	}
 	for _, col := range c.sparse {
 		v.sparse = append(v.sparse, sparseColumn{name: col.Name, seed: nameHash(1, col.Name), col: env.In(col, batch.Sparse)})
@@ -185,6 +232,12 @@ func (v *vectorizer) row(in *batch.Batch, row int, to *batch.Column) error {
 		} else if y, ok := n.in.Number(row); ok {
 			x = y
 		} else {
+			k, z, ok := n.filled()
+			if ok {
+				index[at], value[at] = k, z
+				at++
+			}
+			v.products.set(i, z, ok && n.missing != indicator)
 			continue
 		}
 		z, err := n.scaled(x, row)
@@ -196,6 +249,21 @@ func (v *vectorizer) row(in *batch.Batch, row int, to *batch.Column) error {
 		}
 		index[at], value[at] = n.index, z
 		at++
+		v.products.set(i, z, true)
+	}
+	if v.products != nil || len(v.dates) > 0 {
+		to.Fill(at)
+		if err := v.products.addTo(to); err != nil {
+			return err
+		}
+		for i := range v.dates {
+			d := &v.dates[i]
+			if col := d.col.Of(in); !col.Null(row) {
+				d.addTo(col.Ints[row], to)
+			}
+		}
+		at = len(to.Index)
+		index, value = to.Room(len(v.hashed))
 	}
 features:
 	for i := range v.hashed {
@@ -211,6 +279,13 @@ features:
 		at++
 	}
 	to.Fill(at)
+	if v.tfidf { // what rejects the row must come before what it learns
+		for i := range v.sparse {
+			if err := v.checkSparse(&v.sparse[i], in, row); err != nil {
+				return err
+			}
+		}
+	}
 	for i := range v.text {
 		t := &v.text[i]
 		if col := t.col.Of(in); !col.Null(row) {
@@ -243,19 +318,28 @@ func (v *vectorizer) textOf(c *batch.Column, t batch.Type, row int) []byte {
 }
 
 func (v *vectorizer) addSparse(s *sparseColumn, in *batch.Batch, row int, to *batch.Column) error {
+	if err := v.checkSparse(s, in, row); err != nil {
+		return err
+	}
 	idx, val := s.col.Of(in).Row(row)
 	for k, i := range idx {
-		x := val[k]
-		if x-x != 0 {
+		if !v.raw {
+			i = uint32(linkIndex(s.seed, i)) & v.mask
+		}
+		to.AddFeature(i, val[k])
+	}
+	return nil
+}
+
+func (v *vectorizer) checkSparse(s *sparseColumn, in *batch.Batch, row int) error {
+	idx, val := s.col.Of(in).Row(row)
+	for k, i := range idx {
+		if x := val[k]; x-x != 0 {
 			return fmt.Errorf("column %q: the value %v at index %d is not finite", s.name, x, i)
 		}
-		switch {
-		case !v.raw:
-			i = uint32(linkIndex(s.seed, i)) & v.mask
-		case i > v.mask:
+		if v.raw && i > v.mask {
 			return fmt.Errorf("column %q: index %d is not below %d", s.name, i, uint64(v.mask)+1)
 		}
-		to.AddFeature(i, x)
 	}
 	return nil
 }

@@ -85,14 +85,21 @@ func (s *Standard) Scale(x, clip float64) float64 {
 	return s.score(x, math.Sqrt(s.Variance()), clip)
 }
 
-func (s *Standard) score(x, sd, clip float64) float64 {
+func (s *Standard) score(x, sd, clip float64) float64 { return score(x, s.Mean, sd, clip) }
+
+func score(x, mean, sd, clip float64) float64 {
 	if sd == 0 {
 		return 0
 	}
+	return hold((x-mean)/sd, bound(clip))
+}
+
+// bound is the bound that a clip means.
+func bound(clip float64) float64 {
 	if clip == 0 {
-		clip = math.MaxFloat32
+		return math.MaxFloat32
 	}
-	return hold((x-s.Mean)/sd, clip)
+	return clip
 }
 
 // Deviation remembers the standard deviation of a [Standard], so that a row takes
