@@ -22,7 +22,7 @@ var (
 func SinCosTurn(t float64) (sin, cos float64) {
 	t -= math.Floor(t) // exact
 	k := math.Floor(float64(t*4) + 0.5)
-	x := float64((t - k/4) * (2 * math.Pi)) // the difference is exact
+	x := float64((t - float64(k/4)) * (2 * math.Pi)) // the difference is exact
 	q := float64(x * x)
 	s, c := sinTerms[0], cosTerms[0]
 	for i := 1; i < len(sinTerms); i++ {
