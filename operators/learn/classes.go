@@ -218,7 +218,7 @@ func (o *classes) lose(row, class int, p []float64) {
 	if class < len(p) {
 		given = p[class]
 	}
-	o.lostIn.Floats[row] = -exact.Log(max(leastProbability, given))
+	o.lostIn.Floats[row] = 0 - exact.Log(max(leastProbability, given)) // not -0
 	if class == len(o.known.Names) {
 		o.known.Names = append(o.known.Names, string(o.text))
 	}

@@ -24,6 +24,10 @@ func (c *inputsConfig) numericField(f *spec.Fields) {
 		"Left out: all of type float64, int64 and bool but the label, those taken in another way, and those with a dot in their name, as other learners add them.").Example("[price, volume]").Given(&c.given)
 }
 
+func (c *inputsConfig) categoricalField(f *spec.Fields) {
+	f.Columns(&c.categorical, "categorical", nil, "Columns taken by their text: string, int64, bool.").Example("[site]")
+}
+
 // numbers are the columns of a learner that are read as numbers.
 type numbers struct {
 	names []string
@@ -85,3 +89,90 @@ func (n *numbers) read(row int) ([]float64, error) {
 
 // absent reports whether a number of [numbers.read] is that of a null.
 func absent(x float64) bool { return x != x }
+
+// The number of a value that is none: of a null, and of a text not seen before.
+const (
+	nullValue   = -1
+	unseenValue = -2
+)
+
+// categories are the columns of a learner that are read by their text. A text has
+// the number of its place among those its column has had; further ones than most
+// share the number most.
+type categories struct {
+	most  int
+	cols  []operators.Col
+	in    []*batch.Column // of the batch being processed
+	known *categoryNames
+	v     []int32 // the row
+	text  []byte
+}
+
+type categoryNames struct{ Columns [][]string }
+
+// categoriesVersion is the version of categoryNames as a state.
+const categoriesVersion = 1
+
+// newCategories finds the columns and pins them. Their state is the cell "values".
+func newCategories(c *inputsConfig, most int, env *operators.Env, label spec.Column) *categories {
+	o := &categories{most: most, known: &categoryNames{Columns: make([][]string, len(c.categorical))}}
+	var names []string
+	for _, col := range c.categorical {
+		if col.Name == label.Name {
+			env.Errorf(col.Pos, "expected columns that are known when the label is not", "column %q is the label", col.Name)
+		}
+		names = append(names, col.Name)
+		o.cols = append(o.cols, env.In(col, batch.String, batch.Int64, batch.Bool))
+	}
+	o.in, o.v = make([]*batch.Column, len(o.cols)), make([]int32, len(o.cols))
+	env.Pin("categorical", fmt.Sprintf("%q", names))
+	if len(o.cols) > 0 {
+		env.BindValue("values", categoriesVersion, o.known)
+	}
+	return o
+}
+
+// of binds the columns of a batch.
+func (o *categories) of(in *batch.Batch) {
+	for i, c := range o.cols {
+		o.in[i] = c.Of(in)
+	}
+}
+
+// read returns the numbers of a row's values, borrowed until the next call.
+func (o *categories) read(row int) []int32 {
+	for i, c := range o.in {
+		o.v[i] = nullValue
+		if c.Null(row) {
+			continue
+		}
+		o.text = c.AppendText(o.text[:0], row)
+		o.v[i] = o.number(i)
+	}
+	return o.v
+}
+
+// number is that of the text of a column.
+func (o *categories) number(column int) int32 {
+	names := o.known.Columns[column]
+	for k, name := range names {
+		if name == string(o.text) {
+			return int32(k)
+		}
+	}
+	if len(names) >= o.most {
+		return int32(o.most)
+	}
+	return unseenValue
+}
+
+// learn makes the values of the row last read known.
+func (o *categories) learn(row int) {
+	for i, v := range o.v {
+		if v == unseenValue {
+			o.text = o.in[i].AppendText(o.text[:0], row)
+			o.v[i] = int32(len(o.known.Columns[i]))
+			o.known.Columns[i] = append(o.known.Columns[i], string(o.text))
+		}
+	}
+}

@@ -14,4 +14,8 @@ var moreCases = []optest.Case{
 	{Operator: "gaussian_naive_bayes", Name: "classes as seen, plain", In: denseClass, Config: "{label: y, density: plain}"},
 	{Operator: "gaussian_naive_bayes", Name: "classes given, floored", In: denseClass, Config: "{label: y, density: floored, classes: [green, red, blue, black], numeric: [a, b, d]}"},
 	{Operator: "gaussian_naive_bayes", Name: "numbers as classes", In: denseNumber, Config: "{label: c, predict: class, max_classes: 10, numeric: [a, y]}"},
+	{Operator: "hoeffding_tree", Name: "binary", In: denseBinary, Config: "{label: y, grace_period: 20, categorical: [s], tie_threshold: 2}", Allocates: "a split takes memory"},
+	{Operator: "hoeffding_tree", Name: "classes, full", In: denseClass, Config: "{label: y, grace_period: 10, delta: 0.1, max_leaves: 4, max_values: 3, categorical: [s], tie_threshold: 2}"},
+	{Operator: "hoeffding_tree", Name: "bayes", In: denseNumber, Config: "{label: c, predict: class, max_classes: 10, grace_period: 30, numeric: [a, y], leaf: bayes, max_leaves: 3, tie_threshold: 2}"},
+	{Operator: "hoeffding_tree", Name: "majority", In: denseClass, Config: "{label: y, grace_period: 5, leaf: majority, classes: [red, green, blue], max_leaves: 3, delta: 0.5}"},
 }
