@@ -39,6 +39,7 @@ type watcher struct {
 	name       string
 	prediction *operators.Prediction // in place of column: whether it was wrong
 	bits       bool                  // the column holds 0 and 1
+	shares     bool                  // the column holds numbers from 0 to 1
 	s          watchState
 	out        *batch.Batch
 }
@@ -104,6 +105,8 @@ func (w *watcher) input(in *batch.Batch, row int) (x float64, ok bool, err error
 	case !ok:
 	case w.bits && x != 0 && x != 1:
 		return 0, false, fmt.Errorf("column %q is %v; expected 1 for an error, or 0", w.name, x)
+	case w.shares && (x < 0 || x > 1):
+		return 0, false, fmt.Errorf("column %q is %v; expected a number from 0 to 1", w.name, x)
 	case x > most || x < -most:
 		return 0, false, fmt.Errorf("column %q is %v; expected a number from -1e100 to 1e100", w.name, x)
 	}
@@ -131,13 +134,17 @@ func (w *watcher) update(in *batch.Batch, row int, x float64) {
 	w.out.EndRow(in, row)
 }
 
-// errorsConfig names what ddm and eddm watch: errors.
+// errorsConfig names what ddm, eddm and the like watch: errors.
 type errorsConfig struct {
 	column, prediction, label spec.Column
 }
 
 func (c *errorsConfig) Fields(f *spec.Fields) {
-	f.Column(&c.column, "column", "", "What to watch: 1 or true = an error, 0 or false = none.").Example("wrong")
+	c.fields(f, "What to watch: 1 or true = an error, 0 or false = none.")
+}
+
+func (c *errorsConfig) fields(f *spec.Fields, column string) {
+	f.Column(&c.column, "column", "", column).Example("wrong")
 	f.Column(&c.prediction, "prediction", "", "In place of column: the learner whose errors are watched, by the name of its node. It must predict a probability (true is predicted above 0.5) or a class.").Example("ctr")
 	f.Column(&c.label, "label", "", "With prediction: what was right.").Example("y")
 }
@@ -163,5 +170,12 @@ func (c *errorsConfig) watcher(env *operators.Env) *watcher {
 	if w.prediction = env.Prediction(c.prediction, c.label); w.prediction.Kind == operators.Number {
 		env.Errorf(c.prediction.Pos, "expected a learner that predicts a probability or a class, or column", "%q predicts numbers, which are not right or wrong", c.prediction.Name)
 	}
+	return w
+}
+
+// shares returns a watcher of the errors, or of a column of numbers from 0 to 1.
+func (c *errorsConfig) shares(env *operators.Env) *watcher {
+	w := c.watcher(env)
+	w.bits, w.shares = false, true
 	return w
 }

@@ -20,6 +20,10 @@ func TestFamily(t *testing.T) {
 		optest.Case{Operator: "ddm", Name: "column", Config: "{column: wrong, min_samples: 5, min_errors: 2}", In: "wrong:bool?\ntrue\nfalse\n"},
 		optest.Case{Operator: "eddm", Name: "classes", Config: "{prediction: p, label: y, spread: sample, min_errors: 3}", In: "p.class:string?,y:string\na,a\na,b\n"},
 		optest.Case{Operator: "page_hinkley", Name: "MOA", Config: "{column: x, baseline: zero, direction: up, threshold: 5}", In: "x:float64?\n1\n-1\n"},
+		optest.Case{Operator: "hddm_a", Name: "both", Config: "{column: x, direction: both, warning: 0.5, drift: 0.4}", In: "x:float64?\n0\n1\n0.5\n"},
+		optest.Case{Operator: "hddm_w", Name: "down", Config: "{prediction: p, label: y, direction: down, warning: 0.5, drift: 0.4}", In: "p.probability:float64,y:bool?\n0.9,true\n0.2,true\n0.1,\n"},
+		optest.Case{Operator: "cusum", Name: "up", Config: "{column: x, direction: up, threshold: 2}", In: "x:int64?\n0\n1\n-3\n"},
+		optest.Case{Operator: "kswin", Name: "small", Config: "{column: x, window: 12, recent: 5, alpha: 0.4, seed: 7}", In: "x:float64?\n0\n1\n-3.5\n"},
 	)
 }
 
@@ -116,6 +120,16 @@ func TestAlarmsOfOthers(t *testing.T) {
 		{"eddm", "", "B2", nil},
 		{"eddm", ", spread: sample", "B1", []int{1070}},
 		{"eddm", ", spread: sample", "B2", []int{2777, 2938, 3086, 3443}},
+		{"hddm_a", "", "B1", []int{1035}},
+		{"hddm_a", "", "B2", []int{2406}},
+		{"hddm_a", ", direction: both", "B1", []int{1035}},
+		{"hddm_w", "", "B1", []int{1037}},
+		{"hddm_w", "", "B2", nil},
+		{"hddm_w", ", direction: both", "B1", []int{1037}},
+		{"cusum", "", "B1", []int{1171}},
+		{"cusum", "", "B2", []int{2580}},
+		{"cusum", "", "C1", []int{1105}},
+		{"cusum", "", "C2", []int{1025}},
 		{"page_hinkley", "", "B1", []int{1171}},
 		{"page_hinkley", "", "B2", []int{2592}},
 		{"page_hinkley", "", "C1", []int{1105}},
@@ -142,13 +156,17 @@ func TestAlarmsOfOthers(t *testing.T) {
 
 // A null is passed over: the alarms are those of the stream without it, later by the nulls.
 func TestNullsArePassedOver(t *testing.T) {
-	for _, op := range []string{"adwin", "ddm", "eddm", "page_hinkley"} {
+	for _, op := range []string{"adwin", "cusum", "ddm", "eddm", "hddm_a", "hddm_w", "kswin", "page_hinkley"} {
+		stream := streams["B1"]
+		if op == "kswin" {
+			stream = streams["C1"]
+		}
 		var xs []float64
-		for _, x := range streams["B1"] {
+		for _, x := range stream {
 			xs = append(xs, math.NaN(), x)
 		}
 		var want []int
-		for _, row := range alarms(t, op, "", "drift", streams["B1"]) {
+		for _, row := range alarms(t, op, "", "drift", stream) {
 			want = append(want, 2*row+1)
 		}
 		if got := alarms(t, op, "", "drift", xs); !slices.Equal(got, want) || len(got) == 0 {
@@ -174,7 +192,7 @@ func TestPredictionInPlaceOfColumn(t *testing.T) {
 			fmt.Fprintln(&in, map[bool]string{true: c.wrong, false: c.right}[x == 1])
 			fmt.Fprintln(&bits, x == 1)
 		}
-		for _, op := range []string{"ddm", "eddm"} {
+		for _, op := range []string{"ddm", "eddm", "hddm_a", "hddm_w"} {
 			got, err := optest.Run(definition(op), "{prediction: p, label: y}", in.String())
 			if err != nil {
 				t.Fatal(err)
@@ -195,6 +213,7 @@ func TestRejects(t *testing.T) {
 		{"ddm", "{column: x}", "x:float64\n1\n0.5\n", "rejected 1: column \"x\" is 0.5; expected 1 for an error, or 0\n"},
 		{"eddm", "{column: x}", "x:int64?\n1\n2\n", "rejected 1: column \"x\" is 2; expected 1 for an error, or 0\n"},
 		{"adwin", "{column: x}", "x:float64\n1e101\n", "rejected 0: column \"x\" is 1e+101; expected a number from -1e100 to 1e100\n"},
+		{"hddm_a", "{column: x}", "x:float64\n1.5\n", "rejected 0: column \"x\" is 1.5; expected a number from 0 to 1\n"},
 		{"ddm", "{prediction: p, label: y}", "p.probability:float64,y:int64\n0.5,2\n", "rejected 0: label \"y\" is 2; expected 0 or 1\n"},
 	} {
 		got, err := optest.Run(definition(c.op), c.config, c.in)
@@ -221,6 +240,8 @@ func TestComplaints(t *testing.T) {
 		{"ddm", "{prediction: crt, label: y}", `1:14: no column "crt", and no predictions of a node of that name; did you mean "ctr"?`},
 		{"ddm", "{prediction: ctr, label: site}", `1:26: column "site" is string; expected bool, int64 or float64`},
 		{"ddm", "{column: loss, warning: 4}", `1:25: warning is 4; expected at most drift, which is 3`},
+		{"hddm_w", "{column: loss, drift: 0.2}", `1:23: drift is 0.2; expected at most warning, which is 0.005`},
+		{"kswin", "{column: loss, recent: 51}", `1:24: recent is 51; expected at most half of window, which is 100`},
 		{"eddm", "{column: loss, drift: 0.97}", `1:23: drift is 0.97; expected at most warning, which is 0.95`},
 	} {
 		_, err := optest.Run(definition(c.op), c.config, in)

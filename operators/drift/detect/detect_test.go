@@ -83,6 +83,12 @@ func ddm(change ...func(*DDMOptions)) *DDM {
 	return must(NewDDM(o))
 }
 
+func cusumUp() *CUSUM {
+	o := DefaultCUSUM()
+	o.Direction = Up
+	return must(NewCUSUM(o))
+}
+
 func paperErrors(o *DDMOptions)          { o.MinErrors = 0 }
 func resets(o *ADWINOptions)             { o.After = Reset }
 func upOnly(o *ADWINOptions)             { o.Direction = Up }
@@ -126,6 +132,14 @@ func TestAlarmsOfOthers(t *testing.T) {
 		{"eddm as MOA", "B2", eddm(), nil},
 		{"eddm as River", "B1", eddm(sampleSpread), []int{1070}},
 		{"eddm as River", "B2", eddm(sampleSpread), []int{2777, 2938, 3086, 3443}},
+		{"hddm-a", "B1", must(NewHDDMA(DefaultHDDM())), []int{1035}},
+		{"hddm-a", "B2", must(NewHDDMA(DefaultHDDM())), []int{2406}},
+		{"hddm-w", "B1", must(NewHDDMW(DefaultHDDM())), []int{1037}},
+		{"hddm-w", "B2", must(NewHDDMW(DefaultHDDM())), nil},
+		{"cusum as MOA", "B1", cusumUp(), []int{1171}},
+		{"cusum as MOA", "B2", cusumUp(), []int{2580}},
+		{"cusum as MOA", "C1", cusumUp(), []int{1105}},
+		{"cusum as MOA", "C2", cusumUp(), []int{1025}},
 		{"page-hinkley as River", "B1", pageHinkley(), []int{1171}},
 		{"page-hinkley as River", "B2", pageHinkley(), []int{2592}},
 		{"page-hinkley as River", "C1", pageHinkley(), []int{1105}},
@@ -138,6 +152,12 @@ func TestAlarmsOfOthers(t *testing.T) {
 		if got := alarms(c.d, streams[c.stream], Drift); !slices.Equal(got, c.want) {
 			t.Errorf("%s on %s: alarms at %v, want %v", c.name, c.stream, got, c.want)
 		}
+	}
+	if got := alarms(must(NewHDDMA(DefaultHDDM())), streams["B2"], Warning); len(got) != 81 || got[0] != 2296 {
+		t.Errorf("hddm-a on B2: %d warnings %v, want 81 from 2296", len(got), got)
+	}
+	if got := alarms(must(NewHDDMW(DefaultHDDM())), streams["B1"], Warning); !slices.Equal(got, []int{1024, 1034, 1035, 1036}) {
+		t.Errorf("hddm-w on B1: warnings at %v", got)
 	}
 	if got := alarms(ddm(paperErrors), streams["B1"], Warning); len(got) == 0 || got[0] != 37 {
 		t.Errorf("ddm of the paper on B1: warnings at %v, want the first at 37", got)

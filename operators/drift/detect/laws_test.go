@@ -18,7 +18,63 @@ var every = []struct {
 	{"eddm", func() Detector { return eddm() }},
 	{"eddm sample", func() Detector { return eddm(sampleSpread) }},
 	{"page-hinkley", func() Detector { return pageHinkley() }},
+	{"hddm-a", func() Detector { return must(NewHDDMA(DefaultHDDM())) }},
+	{"hddm-a both", func() Detector { return must(NewHDDMA(twoSided())) }},
+	{"hddm-w", func() Detector { return must(NewHDDMW(DefaultHDDM())) }},
+	{"hddm-w both", func() Detector { return must(NewHDDMW(twoSided())) }},
+	{"cusum", func() Detector { return must(NewCUSUM(DefaultCUSUM())) }},
+	{"kswin", func() Detector { return must(NewKSWIN(DefaultKSWIN())) }},
 	{"page-hinkley zero", func() Detector { return pageHinkley(zeroBaseline) }},
+}
+
+func twoSided() HDDMOptions {
+	o := DefaultHDDM()
+	o.Direction = Both
+	return o
+}
+
+// The p-values that SciPy 1.17 gives for two samples of 30 and of 5.
+func TestKSExact(t *testing.T) {
+	for _, c := range []struct {
+		n, gap int
+		want   float64
+	}{{5, 3, 0.35714285714285715}, {30, 10, 0.07088798787114439}, {30, 11, 0.034580084963334506}, {30, 12, 0.015643390496754332},
+		{30, 13, 0.006548396368058784}, {30, 14, 0.0025300622362698397}, {30, 15, 0.0008995776840176799}} {
+		if got := ksEqual(c.n, c.gap); math.Abs(got-c.want) > 1e-12 {
+			t.Errorf("gap %d of %d: p is %v, want %v", c.gap, c.n, got, c.want)
+		}
+	}
+	if d := must(NewKSWIN(DefaultKSWIN())); d.gap != 14 {
+		t.Errorf("alarms at a gap of %d, want 14", d.gap)
+	}
+	for _, c := range []struct {
+		a, b []float64
+		want int
+	}{{[]float64{1, 2, 3}, []float64{1, 2, 3}, 0}, {[]float64{1, 1, 2}, []float64{1, 2, 2}, 1}, {[]float64{1, 2, 3}, []float64{4, 5, 6}, 3}, {[]float64{5, 5, 5}, []float64{1, 5, 6}, 1}} {
+		if got := gap(c.a, c.b); got != c.want {
+			t.Errorf("%v and %v lie %d apart, want %d", c.a, c.b, got, c.want)
+		}
+	}
+}
+
+// Each of the older inputs is drawn as often as any other.
+func TestKSWINDraws(t *testing.T) {
+	d := must(NewKSWIN(KSWINOptions{Alpha: 0.1, Window: 20, Recent: 5, MinGap: 0.1, Seed: 3}))
+	var seen [15]int
+	for range 30000 {
+		taken := 0
+		for i := 0; taken < 5; i++ {
+			if d.draw(15-i) < 5-taken {
+				taken++
+				seen[i]++
+			}
+		}
+	}
+	for i, n := range seen {
+		if n < 9600 || n > 10400 { // 10,000 expected, deviation 82
+			t.Errorf("input %d was drawn %d times of 30,000", i, n)
+		}
+	}
 }
 
 // wander is a stream that changes many times.
@@ -219,6 +275,19 @@ func TestOptions(t *testing.T) {
 		{"min_samples is -1;", second(NewEDDM(EDDMOptions{Warning: 0.95, Drift: 0.9, MinSamples: -1}))},
 		{"min_errors is 0;", second(NewEDDM(EDDMOptions{Warning: 0.95, Drift: 0.9}))},
 		{`spread is "";`, second(NewEDDM(EDDMOptions{Warning: 0.95, Drift: 0.9, MinErrors: 1}))},
+		{"warning is 0;", second(NewHDDMA(HDDMOptions{}))},
+		{"drift is NaN;", second(NewHDDMW(HDDMOptions{Warning: 0.1, Drift: nan}))},
+		{"drift is 0.2; expected at most warning", second(NewHDDMA(HDDMOptions{Warning: 0.1, Drift: 0.2}))},
+		{"lambda is 1;", second(NewHDDMW(HDDMOptions{Warning: 0.1, Drift: 0.1, Lambda: 1}))},
+		{"direction is 3;", second(NewHDDMW(HDDMOptions{Warning: 0.1, Drift: 0.1, Lambda: 0.1, Direction: 3}))},
+		{"delta is -1;", second(NewCUSUM(CUSUMOptions{Delta: -1}))},
+		{"threshold is 0;", second(NewCUSUM(CUSUMOptions{}))},
+		{"min_samples is 0;", second(NewCUSUM(CUSUMOptions{Threshold: 1}))},
+		{"direction is 2;", second(NewCUSUM(CUSUMOptions{Threshold: 1, MinSamples: 1, Direction: 2}))},
+		{"alpha is 0;", second(NewKSWIN(KSWINOptions{}))},
+		{"window is 3;", second(NewKSWIN(KSWINOptions{Alpha: 0.1, Window: 3}))},
+		{"recent is 6;", second(NewKSWIN(KSWINOptions{Alpha: 0.1, Window: 10, Recent: 6}))},
+		{"min_gap is 2;", second(NewKSWIN(KSWINOptions{Alpha: 0.1, Window: 10, Recent: 5, MinGap: 2}))},
 		{"delta is -1;", second(NewPageHinkley(PageHinkleyOptions{Delta: -1}))},
 		{"threshold is +Inf;", second(NewPageHinkley(PageHinkleyOptions{Threshold: math.Inf(1)}))},
 		{"alpha is 0;", second(NewPageHinkley(PageHinkleyOptions{Threshold: 1}))},
