@@ -16,8 +16,12 @@ func BenchmarkLogisticRegression(b *testing.B) {
 		features     int
 	}{
 		{"sgd/8", "{label: y, optimizer: sgd}", 8},
-		{"adagrad/8", "{label: y}", 8},
-		{"adagrad/78", "{label: y}", 78},
+		{"adagrad/8", "{label: y, optimizer: adagrad}", 8},
+		{"adagrad/78", "{label: y, optimizer: adagrad}", 78},
+		{"mixture/8", "{label: y, optimizer: mixture}", 8},
+		{"mixture/78", "{label: y, optimizer: mixture}", 78},
+		{"normalized/8", "{label: y, optimizer: normalized}", 8},
+		{"coin/8", "{label: y, optimizer: coin}", 8},
 		{"ftrl/8", "{label: y, optimizer: ftrl}", 8},
 	} {
 		b.Run(c.name, func(b *testing.B) {

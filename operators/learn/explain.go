@@ -9,10 +9,16 @@ import (
 func (m *linear) explain(in *batch.Batch, row int, x *operators.Explanation) {
 	idx, val := m.features.Of(in).Row(row)
 	x.Features = m.column
+	x.Score = m.score(idx, val)
+	whole, values := m.whole(idx, val)
+	weights := m.rule.Weigh(m.table.Data, whole, values)
 	for k, i := range idx {
-		w := m.table.Row(int(i))[0]
+		w := weights[k]
 		x.Contributions = append(x.Contributions, operators.Contribution{Index: i, Value: val[k], Weight: w, Amount: float32(w * val[k])})
 	}
-	x.Intercept = m.intercept()
-	x.Score = m.score(idx, val)
+	if n := len(idx); len(weights) > n {
+		x.Intercept = float64(weights[n])
+	} else {
+		x.Intercept = m.intercept()
+	}
 }

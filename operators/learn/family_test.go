@@ -18,6 +18,7 @@ var optimizers4tests = []string{
 	"sgd", "{sgd: {rate: 0.1, schedule: invscaling}}", "{sgd: {schedule: {optimal: {alpha: 0.01}}}}",
 	"momentum", "nesterov", "adagrad", "rmsprop", "adam", "{ftrl: {l1: 0.01, l2: 0.1}}",
 	"normalized", "{sgd: {invariant: true}}", "{adagrad: {invariant: true}}", "{normalized: {power: 0.7}}",
+	"coin", "mixture", "{coin: {alpha: 2, beta: 0.5}}", "{mixture: {rate: 0.5}}",
 }
 
 func TestFamily(t *testing.T) {
@@ -29,6 +30,9 @@ func TestFamily(t *testing.T) {
 		extra := []string{"", ", intercept: false", ", intercept: {rate: 0.01}", ", l2: 0.01"}[i%4]
 		if i >= 9 { // those whose intercept goes with the weights
 			extra = []string{"", ", intercept: false"}[i%2]
+			if strings.Contains(o, "invariant") {
+				extra += ", l1: 0.001, l2: 0.01"
+			}
 		}
 		add("logistic_regression", binaryRows, "{label: y, optimizer: "+o+extra+"}")
 		scale := []string{"", ", label_scale: none"}[i%2]

@@ -41,8 +41,8 @@ func (c *interceptConfig) Fields(f *spec.Fields) {
 func (c *linearConfig) modelFields(f *spec.Fields, r rates, clip float64) {
 	f.Column(&c.features, "features", "features", "Sparse column to learn from, as vectorize adds it.")
 	f.Choice(&c.optimizer, "optimizer", "adagrad", optimizers(r), "The step rule.")
-	f.Float(&c.l1, "l1", 0, "Weight of the penalty on absolute weights, which makes weights zero: sgd (cumulative, Tsuruoka, Tsujii, Ananiadou 2009) and ftrl.").Within(0, 1e6)
-	f.Float(&c.l2, "l2", 0, "Weight of the penalty on squared weights. It acts on the features of the row.").Within(0, 1e6)
+	f.Float(&c.l1, "l1", 0, "Weight of the penalty on absolute weights, which makes weights zero: sgd (cumulative, Tsuruoka, Tsujii, Ananiadou 2009), ftrl, and invariant steps (dual averaging over all features, present or not).").Within(0, 1e6)
+	f.Float(&c.l2, "l2", 0, "Weight of the penalty on squared weights. It acts on the features of the row; with invariant steps on all.").Within(0, 1e6)
 	f.Float(&c.clip, "clip", clip, "Bound of the derivative of the loss with respect to the score; 0 = none.").Within(0, 1e12)
 	f.Switch(&c.intercept, &c.own, "intercept", true, "Whether a constant is added to the score. It is trained like the weight of a feature that is always 1, without l1 and l2.")
 }
@@ -55,8 +55,14 @@ func (c *linearConfig) checkModel(add func(field, msg, want string)) {
 		if f.l2 > 0 && c.l2 > 0 {
 			add("l2", "l2 is given twice", "expected it here or in ftrl")
 		}
-	} else if c.l1 > 0 && c.optimizer.Name != optim.SGD.String() {
-		add("l1", "l1 does not go with "+c.optimizer.Name, "expected optimizer sgd or ftrl, or l2")
+	} else if r, ok := c.optimizer.Config.(rule); ok {
+		o := r.config(func(float64, float64) float64 { return 0 })
+		if c.l1 > 0 && o.Kind != optim.SGD && !o.Invariant {
+			add("l1", "l1 does not go with "+c.optimizer.Name, "expected optimizer sgd, ftrl or one with invariant steps, or l2")
+		}
+		if c.l2 > 0 && o.Kind == optim.Coin {
+			add("l2", "l2 does not go with coin", "expected another optimizer")
+		}
 	}
 }
 
@@ -135,7 +141,7 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 		env.Errorf(c.optimizer.Pos, "", "%v", err)
 		return nil
 	}
-	joint := m.rule.Adapts()
+	joint := m.rule.Joint()
 	rows := dim
 	if joint && c.own.rate > 0 {
 		env.Errorf(c.optimizer.Pos, "expected intercept: true or false", "%s steps weights and intercept together, at one rate", cfg.Kind)
@@ -144,6 +150,7 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 	switch {
 	case c.intercept && joint:
 		m.constant = dim
+		m.rule.Free = uint32(dim)
 		rows++
 	case c.intercept:
 		if m.own, err = optim.New[float64](own); err != nil {
@@ -185,12 +192,36 @@ var (
 	one    = []float64{1}
 )
 
-// score is the score that predicts.
+// score is the score that predicts. A step on the same row may follow.
 func (m *linear) score(idx []uint32, val []float32) float64 {
-	return float64(optim.Dot(m.table.Data, m.table.Stride(), idx, val)) + m.intercept()
+	if !m.rule.Weighs() {
+		return float64(optim.Dot(m.table.Data, m.table.Stride(), idx, val)) + m.intercept()
+	}
+	n := len(idx)
+	idx, val = m.whole(idx, val)
+	w := m.rule.Weigh(m.table.Data, idx, val)
+	var sum float32
+	for k, x := range val[:n] {
+		sum += float32(w[k] * x)
+	}
+	s := float64(sum)
+	for k := range w[n:] {
+		s += float64(w[n+k])
+	}
+	return s
 }
 
-// intercept is what every score has added to it.
+// whole is a row with the intercept, if that is one of its features.
+func (m *linear) whole(idx []uint32, val []float32) ([]uint32, []float32) {
+	if m.constant < 0 {
+		return idx, val
+	}
+	m.idx = append(append(m.idx[:0], idx...), uint32(m.constant))
+	m.val = append(append(m.val[:0], val...), 1)
+	return m.idx, m.val
+}
+
+// intercept is what every score has added to it, where the rule does not weigh.
 func (m *linear) intercept() float64 {
 	switch {
 	case m.own != nil:
@@ -224,33 +255,53 @@ func (m *linear) learn(idx []uint32, val []float32, score float64, t target) err
 		}
 		t.gradient = t.loss.Gradient(at, t.label)
 	}
-	if m.rule.Adapts() {
-		return m.adapt(idx, val, score, t)
+	if !m.rule.Joint() {
+		return m.step(idx, val, float64(t.weight*t.gradient))
 	}
-	return m.step(idx, val, float64(t.weight*t.gradient))
+	idx, val = m.whole(idx, val)
+	st := &m.state.V
+	m.rule.State = st.Rule
+	var err error
+	switch {
+	case m.rule.Adapts():
+		err = m.adapt(idx, val, score, t)
+	case m.rule.Config().Kind == optim.Mixture:
+		err = m.mix(idx, val, score, t)
+	default:
+		err = m.rule.Step(m.table.Data, idx, val, float64(t.weight*t.gradient))
+	}
+	if err != nil {
+		return errStep
+	}
+	st.Rule = m.rule.State
+	if m.rule.Swept() {
+		m.table.TouchAll()
+	} else {
+		m.table.Touch(idx)
+	}
+	st.Version++
+	return nil
 }
 
 // adapt takes an invariant step.
 func (m *linear) adapt(idx []uint32, val []float32, score float64, t target) error {
-	if m.constant >= 0 {
-		m.idx = append(append(m.idx[:0], idx...), uint32(m.constant))
-		m.val = append(append(m.val[:0], val...), 1)
-		idx, val = m.idx, m.val
-	}
-	st := &m.state.V
-	m.rule.State = st.Rule
 	norm, err := m.rule.Adapt(m.table.Data, idx, val, t.gradient, t.weight)
 	if err != nil {
-		return errStep
+		return err
 	}
 	u := t.loss.Invariant(score, t.label, float64(m.rule.Rate()*t.weight), norm)
-	if err := m.rule.Move(m.table.Data, idx, u); err != nil {
-		return errStep
+	return m.rule.Move(m.table.Data, idx, u)
+}
+
+// mix lets every expert of a mixture take its step, and gives them credit for
+// what they said of the row.
+func (m *linear) mix(idx []uint32, val []float32, score float64, t target) error {
+	var gradient, credit [optim.Experts]float64
+	m.credit(&t, score, &gradient, &credit)
+	for k := range gradient {
+		gradient[k] *= t.weight
 	}
-	st.Rule = m.rule.State
-	m.table.Touch(idx)
-	st.Version++
-	return nil
+	return m.rule.StepEach(m.table.Data, idx, val, &gradient, &credit, float64(t.weight*t.loss.Curvature()))
 }
 
 // step moves weights and intercept along a gradient; on an error nothing has

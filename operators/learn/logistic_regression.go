@@ -17,7 +17,7 @@ var _ = Family.Add(operators.Define(operators.Spec[logisticConfig]{
 		"Row by row: predict; if the label is known, take the loss of that prediction, then one step on its derivative. A row whose label is null is predicted and not learnt. " +
 		"A label other than true, false, 1 and 0 rejects the row, as does a row that would make a score or a weight infinite; the model is then as it was.\n\n" +
 		"Under a learnt model the rates may change, and so may loss, l2 and clip; the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
-		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam and normalized 4, the others 2.",
+		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam and normalized 4, coin 6, mixture 8, the others 2.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and `NODE.score`: float64; `NODE.probability`: float64, of the positive class; " +
 		"`NODE.loss`: float64?, of this prediction, null until the label is known; `NODE.version`: int64, the events learnt before this row.",

@@ -32,6 +32,10 @@ func optimizers(rates rates) []spec.Option {
 			func() spec.Config { return new(adamConfig) }),
 		option(optim.FTRL, "FTRL-Proximal (McMahan et al. 2013): keeps weights at zero that earn less than l1.",
 			func() spec.Config { return new(ftrlConfig) }),
+		option(optim.Mixture, "Five rules side by side, sgd at 0.003, 0.03 and 0.3 and adagrad at 0.03 and 0.5, their weights mixed by the losses of their recent predictions (fixed share, Herbster, Warmuth 1998). Needs no tuning, follows drift; takes about twice as long as one.",
+			func() spec.Config { return new(mixtureConfig) }),
+		option(optim.Coin, "Bets on each weight (Orabona, Tommasi 2017; as in Vowpal Wabbit): there is no rate.",
+			func() spec.Config { return new(coinConfig) }),
 		option(optim.Normalized, "The rule of Vowpal Wabbit: adaptive, invariant steps in units of the greatest value of each feature (Ross, Mineiro, Langford 2013). Wants no scaling.",
 			func() spec.Config { return new(normalizedConfig) }),
 	}
@@ -183,5 +187,31 @@ func (c *normalizedConfig) Fields(f *spec.Fields) {
 func (c *normalizedConfig) config(func(score, y float64) float64) optim.Config {
 	o := optim.Defaults(optim.Normalized)
 	o.Rate, o.Power = optim.Const(c.rate), c.power
+	return o
+}
+
+type coinConfig struct{ alpha, beta float64 }
+
+func (c *coinConfig) Fields(f *spec.Fields) {
+	f.Float(&c.alpha, "alpha", 4, "What there is to bet at the start.").Above(0).AtMost(1e6)
+	f.Float(&c.beta, "beta", 1, "Least that the greatest derivative of the loss is taken for.").Within(0, 1e6)
+}
+
+func (c *coinConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.Coin)
+	o.Alpha, o.Beta = c.alpha, c.beta
+	return o
+}
+
+type mixtureConfig struct{ rate, eps float64 }
+
+func (c *mixtureConfig) Fields(f *spec.Fields) {
+	f.Float(&c.rate, "rate", 1, "Factor of the rates of all rules.").Above(0).AtMost(1e6)
+	epsField(f, &c.eps)
+}
+
+func (c *mixtureConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.Mixture)
+	o.Rate, o.Eps = optim.Const(c.rate), c.eps
 	return o
 }

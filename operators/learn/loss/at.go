@@ -59,3 +59,20 @@ func (p Point) Gradient(y float64) float64 {
 	}
 	return -y / (1 + exact.Exp(z))
 }
+
+// Likelihood is the probability that a score of the log loss gives to the label.
+func (p Point) Likelihood(y float64) float64 {
+	if float64(y*p.score) >= 0 {
+		return 1 / (1 + p.e)
+	}
+	return p.e / (1 + p.e)
+}
+
+// Slope is [Func.Gradient] of the log loss to the last bits or so, without
+// another exponential.
+func (p Point) Slope(y float64) float64 {
+	if float64(y*p.score) > 0 {
+		return -y * (p.e / (1 + p.e))
+	}
+	return -y / (1 + p.e)
+}

@@ -171,6 +171,20 @@ func (f Func) Gradient(score, y float64) float64 {
 	panic("loss: unknown kind " + f.Kind.String())
 }
 
+// Curvature is the greatest second derivative of [Func.Value], 0 for losses made
+// of straight lines.
+func (f Func) Curvature() float64 {
+	switch f.Kind {
+	case Log:
+		return 0.25
+	case Squared:
+		return 2
+	case Huber:
+		return 1
+	}
+	return 0
+}
+
 // Link turns a score into what a learner publishes: for classification the
 // probability of the label +1, for regression the score itself.
 //

@@ -5,9 +5,9 @@
 //
 // Weights and what a rule remembers about each of them lie side by side in one
 // slice, so that a feature costs one cache line: with S = [Rule.Slots] the
-// slots of index i are tab[i*S], …, tab[i*S+S-1]. Slot 0 is always the weight
-// that predicts, so any reader can score a row with [Dot] without knowing the
-// rule. A fresh table is all zeros.
+// slots of index i are tab[i*S], …, tab[i*S+S-1]. Slot 0 is the weight that
+// predicts, so any reader can score a row with [Dot] without knowing the rule;
+// three exceptions are below. A fresh table is all zeros.
 //
 //	rule        S  slots
 //	sgd         1  w
@@ -20,6 +20,13 @@
 //	ftrl        3  w, z, n (sum of squared gradients)
 //	normalized  4  w, G (sum of squared gradients), N (greatest |value|), rate of
 //	               its last step
+//	coin        6  w, L (greatest |value|), M (greatest |ℓ'|), θ (Σ-g), A (Σ|g|),
+//	               R (Σ-g·w)
+//	mixture     8  w, w₁, w₂, w₃ (sgd), w₄, G₄, w₅, G₅ (adagrad)
+//
+// With the penalties of invariant steps a last slot holds the weight as it would
+// be without. There, and under coin and mixture, slot 0 is the weight as of the
+// coordinate's last step, and [Rule.Weigh] scores.
 //
 // A row is a list of indices with as many values. Only its own indices are read
 // and written. An index may occur twice (two features hashed together): its
@@ -61,6 +68,17 @@
 //	            T += r; √(T/S)·x/(√G·N) (Ross, Mineiro, Langford 2013); with
 //	            another power t than ½: (T/S)^(1-t)·x/(G^t·N^(2-2t)) and
 //	            w *= (N/|x|)^(2-2t)
+//
+// Penalties: with r̄ = -u/ℓ' the rate that a step came to, c *= 1-L2·r̄, u /= c
+// and γ += L1·r̄ once a row, and a weight counts as c·sign(w)·max(0, |w|-γ).
+//
+// # Rules without a rate, and several rules at once
+//
+//	coin        a weight is the bet w = θ(α+R)/(ML(ML+A)), over the mean over
+//	            the rows of Σ(x/L)²; L and M take up the row before, θ, A and R
+//	            behind the bet (Orabona, Tommasi 2017, as in Vowpal Wabbit)
+//	mixture     [Experts] rules take their own steps; the weight that counts is
+//	            the mean of theirs by [Shared].Shares: see [Rule.StepEach]
 //
 // # Numbers
 //

@@ -19,20 +19,19 @@ func (r *Rule[F]) Adapt(tab []F, idx []uint32, val []F, grad, weight float64) (n
 	grad = r.clipped(grad)
 	r.last, r.lastShared = r.State, r.Shared
 	r.room(len(idx))
-	if len(idx) > cap(r.rates) {
-		r.rates = make([]F, len(idx), 2*len(idx))
-	}
-	r.rates = r.rates[:len(idx)]
+	r.scratch(len(idx))
 	val = val[:len(idx)]
 	s := r.slots
 	for k, i := range idx {
 		copy(r.undo[k*s:], tab[int(i)*s:int(i)*s+s])
 	}
 	if grad == 0 {
+		r.swept = false
 		clear(r.rates)
 		return 0, nil
 	}
 	r.State.Steps++
+	r.grad, r.swept = grad, false
 	h := F(float64(grad*grad) * weight)
 	ok := false
 	switch r.cfg.Kind {
@@ -56,6 +55,9 @@ func (r *Rule[F]) Rate() float64 { return r.cfg.Rate.At(max(1, r.State.Steps)) }
 // Move is the second half of a step. idx is the row of the last Adapt. On
 // ErrNonFinite table and states are as they were before that.
 func (r *Rule[F]) Move(tab []F, idx []uint32, u float64) error {
+	if r.cfg.penalised() {
+		return r.movePenalised(tab, idx, u)
+	}
 	step, s := F(u), r.slots
 	for k, i := range idx {
 		t := &tab[int(i)*s]
@@ -83,7 +85,7 @@ func (r *Rule[F]) adaptNone(val []F) (float64, bool) {
 func (r *Rule[F]) adaptSum(tab []F, idx []uint32, val []F, h F) (float64, bool) {
 	var sum F
 	for k, i := range idx {
-		x, g := val[k], &tab[2*int(i)+1]
+		x, g := val[k], &tab[r.slots*int(i)+1]
 		*g += F(h * F(x*x))
 		rate := x / root(*g+r.eps)
 		r.rates[k] = rate
@@ -101,8 +103,12 @@ func (r *Rule[F]) adaptSum(tab []F, idx []uint32, val []F, h F) (float64, bool) 
 func (r *Rule[F]) adaptNormal(tab []F, idx []uint32, val []F, h F, weight float64) (float64, bool) {
 	var sum, squares F
 	half, least := r.cfg.Power == 0.5, F(r.tiny)
+	s, raw := r.slots, 0
+	if s > 4 {
+		raw = 4
+	}
 	for k, i := range idx {
-		t := tab[4*int(i) : 4*int(i)+4]
+		t := tab[s*int(i) : s*int(i)+s]
 		x := val[k]
 		if x == 0 {
 			continue
@@ -119,7 +125,7 @@ func (r *Rule[F]) adaptNormal(tab []F, idx []uint32, val []F, h F, weight float6
 				if !half {
 					by = F(power(float64(F(by*by)), 1-r.cfg.Power))
 				}
-				t[0] *= by
+				t[raw] *= by
 			}
 			t[2] = far
 		}
@@ -134,7 +140,7 @@ func (r *Rule[F]) adaptNormal(tab []F, idx []uint32, val []F, h F, weight float6
 		// In the table, so that an index that occurs twice moves at its last rate.
 		t[3] = rate
 		sum += F(x2 * rate)
-		if !finite2(t[0], t[1]) || !finite2(rate, sum) {
+		if !finite2(t[raw], t[1]) || !finite2(rate, sum) {
 			return 0, false
 		}
 	}
@@ -146,7 +152,64 @@ func (r *Rule[F]) adaptNormal(tab []F, idx []uint32, val []F, h F, weight float6
 	}
 	m := power(sh.Weight/sh.Norm, 1-r.cfg.Power)
 	for k, i := range idx {
-		r.rates[k] = F(F(m) * F(tab[4*int(i)+3]*val[k]))
+		r.rates[k] = F(F(m) * F(tab[s*int(i)+3]*val[k]))
 	}
 	return float64(m * float64(sum)), m-m == 0
 }
+
+// Where the scalars of the penalties get so far from 0, all weights are written
+// as what they count and the scalars start anew.
+const (
+	leastScale = 1e-9
+	mostPull   = 1e3
+)
+
+// shrunk is what a weight counts after the penalties on the row's features and
+// all others: dual averaging as Vowpal Wabbit does it, in two scalars.
+func (r *Rule[F]) shrunk(i uint32, w F) F {
+	if i == r.Free {
+		return w
+	}
+	far := abs(w) - F(r.Shared.Pull)
+	if far <= 0 {
+		return 0
+	}
+	return F(F(1-r.Shared.Shrink) * F(math.Copysign(float64(far), float64(w))))
+}
+
+// movePenalised is Move with penalties. -u/ℓ' is the rate that the step comes to.
+func (r *Rule[F]) movePenalised(tab []F, idx []uint32, u float64) error {
+	if r.grad == 0 || u == 0 {
+		return nil
+	}
+	sh, s := &r.Shared, r.slots
+	rate := -u / r.grad
+	scale := max(leastScale/2, (1-sh.Shrink)*max(0, 1-float64(r.cfg.L2*rate)))
+	sh.Shrink = 1 - scale
+	sh.Pull += float64(r.cfg.L1 * rate)
+	for k, i := range idx {
+		t := tab[s*int(i) : s*int(i)+s]
+		step := F(u)
+		if i != r.Free {
+			step = F(u / scale)
+		}
+		w := flush(t[s-1]+F(step*r.rates[k]), r.tiny)
+		if w-w != 0 {
+			r.Undo(tab, idx)
+			return ErrNonFinite
+		}
+		t[s-1], t[0] = w, r.shrunk(i, w)
+	}
+	if scale < leastScale || sh.Pull > mostPull {
+		for i := range len(tab) / s {
+			t := tab[s*i : s*i+s]
+			w := flush(r.shrunk(uint32(i), t[s-1]), r.tiny)
+			t[0], t[s-1] = w, w
+		}
+		sh.Shrink, sh.Pull, r.swept = 0, 0, true
+	}
+	return nil
+}
+
+// Swept tells that the last Move wrote the whole table and not its row alone.
+func (r *Rule[F]) Swept() bool { return r.swept }

@@ -8,14 +8,16 @@ import (
 	"testing"
 )
 
-func kinds() []Kind { return []Kind{SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, FTRL, Normalized} }
+func kinds() []Kind {
+	return []Kind{SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, FTRL, Normalized, Coin, Mixture}
+}
 
 func configs() map[string]Config {
 	m := map[string]Config{}
 	for _, k := range kinds() {
 		c := Defaults(k)
 		m[k.String()] = c
-		if k != Normalized {
+		if k != Coin {
 			c.L2 = 0.01
 			m[k.String()+" l2"] = c
 		}
@@ -24,7 +26,12 @@ func configs() map[string]Config {
 		c := Defaults(k)
 		c.Invariant = true
 		m[k.String()+" invariant"] = c
+		c.L1, c.L2 = 1e-3, 1e-2
+		m[k.String()+" invariant l1 l2"] = c
 	}
+	n := Defaults(Normalized)
+	n.L1, n.L2 = 1e-3, 1e-2
+	m["normalized l1 l2"] = n
 	p := Defaults(Normalized)
 	p.Power = 0.7
 	m["normalized 0.7"] = p
@@ -217,13 +224,16 @@ func TestUndoIsExact(t *testing.T) {
 			r := rule[float32](t, c)
 			tab := make([]float32, 16*r.Slots())
 			rows(200, 16, 6, func(i int, idx []uint32, val []float32, g float64) {
-				was, state := slices.Clone(tab), r.State
+				was, state, shared := slices.Clone(tab), r.State, r.Shared
+				if r.Weighs() {
+					r.Weigh(tab, idx, val)
+				}
 				if err := r.Step(tab, idx, val, g); err != nil {
 					t.Fatal(err)
 				}
 				stepped := slices.Clone(tab)
 				r.Undo(tab, idx)
-				if !slices.Equal(was, tab) || r.State != state {
+				if !slices.Equal(was, tab) || r.State != state || r.Shared != shared {
 					t.Fatalf("row %d: undo left a difference", i)
 				}
 				if err := r.Step(tab, idx, val, g); err != nil || !slices.Equal(stepped, tab) {
@@ -268,14 +278,17 @@ func TestNonFiniteIsRefused(t *testing.T) {
 					for _, val := range hostile {
 						for _, g := range []float64{1, -1e300, 1e38, 1e-300, math.NaN(), math.Inf(-1)} {
 							idx := []uint32{uint32(round), 5, uint32(round)}
-							was, state := slices.Clone(tab), r.State
+							was, state, shared := slices.Clone(tab), r.State, r.Shared
+							if r.Weighs() {
+								r.Weigh(tab, idx, val)
+							}
 							err := r.Step(tab, idx, val, g)
 							if err != nil {
 								refused++
 								if !errors.Is(err, ErrNonFinite) {
 									t.Fatal(err)
 								}
-								if !slices.Equal(was, tab) || r.State != state {
+								if !slices.Equal(was, tab) || r.State != state || r.Shared != shared {
 									t.Fatalf("values %v, gradient %v: refused, but something changed", val, g)
 								}
 							}
@@ -311,6 +324,10 @@ func TestFloat32FollowsFloat64(t *testing.T) {
 				v32 := make([]float32, len(val))
 				for k := range val {
 					v32[k] = float32(val[k])
+				}
+				if lo.Weighs() {
+					lo.Weigh(a, idx, v32)
+					hi.Weigh(b, idx, val)
 				}
 				if err := errors.Join(lo.Step(a, idx, v32, g), hi.Step(b, idx, val, g)); err != nil {
 					t.Fatal(err)
@@ -417,7 +434,7 @@ func TestConfigBounds(t *testing.T) {
 		{SGD, "sgd: l1: -1 is outside [0, 1e6]", func(c *Config) { c.L1 = -1 }},
 		{SGD, "sgd: l2: NaN is outside [0, 1e6]", func(c *Config) { c.L2 = nan }},
 		{SGD, "sgd: clip: +Inf is neither 0 nor a finite number above 0", func(c *Config) { c.Clip = math.Inf(1) }},
-		{Adam, "adam: l1: 0.1 is refused: only sgd and ftrl have an L1 penalty", func(c *Config) { c.L1 = 0.1 }},
+		{Adam, "adam: l1: 0.1 is refused: only sgd, ftrl and invariant steps have an L1 penalty", func(c *Config) { c.L1 = 0.1 }},
 		{Adam, "adam: beta1: 1 is outside [0, 1)", func(c *Config) { c.Beta1 = 1 }},
 		{Adam, "adam: beta2: -0.1 is outside [0, 1)", func(c *Config) { c.Beta2 = -0.1 }},
 		{AdaGrad, "adagrad: eps: 0 is outside [1e-30, 1]", func(c *Config) { c.Eps = 0 }},
@@ -445,7 +462,7 @@ func TestLayouts(t *testing.T) {
 		}
 		seen[c.Layout()] = name
 	}
-	if len(seen) != 8 {
+	if len(seen) != 13 {
 		t.Errorf("%d layouts: %v", len(seen), seen)
 	}
 }

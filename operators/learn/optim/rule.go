@@ -24,9 +24,11 @@ const (
 	Adam
 	FTRL
 	Normalized
+	Coin
+	Mixture
 )
 
-var kindNames = [...]string{"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "ftrl", "normalized"}
+var kindNames = [...]string{"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "ftrl", "normalized", "coin", "mixture"}
 
 // String is the name used in pipeline files.
 func (k Kind) String() string {
@@ -60,7 +62,8 @@ type Config struct {
 	Beta1, Beta2 float64
 	// Eps keeps denominators from zero (AdaGrad, RMSProp, Adam), in (0, 1].
 	Eps float64
-	// Alpha > 0 and Beta ≥ 0 are FTRL's rate and its smoothing.
+	// Alpha > 0 and Beta ≥ 0 are FTRL's rate and its smoothing, Coin's wealth at
+	// the start and the least it takes for the greatest derivative.
 	Alpha, Beta float64
 	// L1 ≥ 0: SGD (cumulative) and FTRL; refused for the others.
 	L1 float64
@@ -97,6 +100,10 @@ func Defaults(k Kind) Config {
 		c.Rate, c.Beta1, c.Beta2 = Const(0.01), 0.9, 0.999
 	case FTRL:
 		c.Alpha, c.Beta = 0.1, 1
+	case Coin:
+		c.Alpha, c.Beta = 4, 1
+	case Mixture:
+		c.Rate = Const(1)
 	case Normalized:
 		c.Rate, c.Power, c.Invariant = Const(0.5), 0.5, true
 	}
@@ -121,31 +128,35 @@ func (c Config) Check() error {
 		penalty("l1", c.L1), penalty("l2", c.L2),
 		in("clip", c.Clip, c.Clip >= 0 && c.Clip <= math.MaxFloat64, "neither 0 nor a finite number above 0"),
 	}
-	if c.Kind != SGD && c.Kind != FTRL {
-		errs = append(errs, in("l1", c.L1, c.L1 == 0, "refused: only sgd and ftrl have an L1 penalty"))
+	if c.Kind != SGD && c.Kind != FTRL && !c.Invariant {
+		errs = append(errs, in("l1", c.L1, c.L1 == 0, "refused: only sgd, ftrl and invariant steps have an L1 penalty"))
 	}
 	if c.Invariant {
-		errs = append(errs, in("l1", c.L1, c.L1 == 0, "refused: invariant steps have no penalty"),
-			in("l2", c.L2, c.L2 == 0, "refused: invariant steps have no penalty"))
 		if c.Kind != SGD && c.Kind != AdaGrad && c.Kind != Normalized {
 			errs = append(errs, errors.New(c.Kind.String()+": there are no invariant steps"))
 		}
 	} else if c.Kind == Normalized {
 		errs = append(errs, errors.New("normalized: only invariant steps"))
 	}
-	if c.Kind == FTRL {
+	switch c.Kind {
+	case FTRL, Coin:
 		errs = append(errs,
 			in("alpha", c.Alpha, c.Alpha > 0 && c.Alpha <= maxRate, "outside (0, 1e6]"),
 			in("beta", c.Beta, c.Beta >= 0 && c.Beta <= maxRate, "outside [0, 1e6]"))
-	} else if err := c.Rate.check(); err != nil {
-		errs = append(errs, fmt.Errorf("%v: %w", c.Kind, err))
+	default:
+		if err := c.Rate.check(); err != nil {
+			errs = append(errs, fmt.Errorf("%v: %w", c.Kind, err))
+		}
+	}
+	if c.Kind == Coin {
+		errs = append(errs, in("l2", c.L2, c.L2 == 0, "refused: coin has no penalty"))
 	}
 	eps := in("eps", c.Eps, c.Eps >= 1e-30 && c.Eps <= 1, "outside [1e-30, 1]")
 	switch c.Kind {
-	case SGD, FTRL:
+	case SGD, FTRL, Coin:
 	case Momentum, Nesterov:
 		errs = append(errs, share("rho", c.Rho))
-	case AdaGrad:
+	case AdaGrad, Mixture:
 		errs = append(errs, eps)
 	case RMSProp:
 		errs = append(errs, share("rho", c.Rho), eps)
@@ -164,8 +175,15 @@ func (c Config) Check() error {
 	return nil
 }
 
+// penalised tells that invariant steps have a penalty.
+func (c Config) penalised() bool { return c.Invariant && (c.L1 > 0 || c.L2 > 0) }
+
 // Slots is the number of slots per weight of the rule.
 func (c Config) Slots() int {
+	if c.penalised() {
+		c.L1, c.L2 = 0, 0
+		return c.Slots() + 1
+	}
 	switch c.Kind {
 	case SGD:
 		if c.L1 > 0 {
@@ -176,6 +194,10 @@ func (c Config) Slots() int {
 		return 3
 	case Adam, Normalized:
 		return 4
+	case Coin:
+		return coinSlots
+	case Mixture:
+		return mixSlots
 	}
 	return 2
 }
@@ -184,6 +206,10 @@ func (c Config) Slots() int {
 // exchanged: a table written under one configuration may be read under another
 // exactly when their layouts are equal.
 func (c Config) Layout() string {
+	if c.penalised() {
+		c.L1, c.L2 = 0, 0
+		return c.Layout() + ",unpenalised"
+	}
 	switch {
 	case c.Kind == SGD && c.L1 > 0:
 		return "w,q"
@@ -199,6 +225,10 @@ func (c Config) Layout() string {
 		return "w,m,v,count"
 	case c.Kind == Normalized:
 		return "w,sumsq,max,rate"
+	case c.Kind == Coin:
+		return "w,max,steepest,theta,sumabs,wealth"
+	case c.Kind == Mixture:
+		return "w,sgd0,sgd1,sgd2,adagrad0,sumsq0,adagrad1,sumsq1"
 	}
 	return "w,z,n"
 }
@@ -216,8 +246,16 @@ type State struct {
 // and load, its zero value a fresh one.
 type Shared struct {
 	// Weight and Norm are the sums over the rows, each times its weight, of 1
-	// and of the squared values in units of the greatest ones (Normalized).
+	// and of the squared values in units of the greatest ones (Normalized, Coin).
 	Weight, Norm float64
+	// Shrink and Pull are what the penalties of invariant steps came to: a weight
+	// counts as (1 - Shrink)·sign(w)·max(0, |w| - Pull).
+	Shrink, Pull float64
+	// Shares are the weights of the experts, all 0 = as yet alike (Mixture).
+	Shares [Experts]float64
+	// Loss is a recent mean loss of the mixture, kept by whoever gives credit, and
+	// LossWeight the rows in it.
+	Loss, LossWeight float64
 }
 
 // ErrNonFinite is returned by [Rule.Step] for a row that would have made a
@@ -227,6 +265,9 @@ var ErrNonFinite = errors.New("the step would make a weight NaN or infinite")
 // Rule steps the weights of one table. It must not be used by two goroutines at
 // once. Its methods allocate nothing once a row of the greatest length was seen.
 type Rule[F Float] struct {
+	// Free is an index that the penalties of invariant steps spare, that of an
+	// intercept; none at first.
+	Free uint32
 	// State may be read and set between steps.
 	State State
 	// Shared is the same for the rules that have more to know.
@@ -238,12 +279,16 @@ type Rule[F Float] struct {
 	beta1, rest1, beta2, rest2 F
 	alpha, beta                F
 	tiny                       float64
-	correct                    [][2]F // Adam: its corrections by step count, for the first steps
-	settled                    int64  // Adam: the step count from which on they are 1
-	undo                       []F    // slots of the last step's row as they were
-	last                       State  // State before it
-	lastShared                 Shared // Shared before it, if the rule uses it
-	rates                      []F    // by feature of the last Adapt: the step of a unit of Move
+	correct                    [][2]F  // Adam: its corrections by step count, for the first steps
+	settled                    int64   // Adam: the step count from which on they are 1
+	undo                       []F     // slots of the last step's row as they were
+	last                       State   // State before it
+	lastShared                 Shared  // Shared before it, if the rule uses it
+	rates                      []F     // by feature: of Adapt the step of a unit of Move, of Weigh the weight
+	grad                       float64 // of the last Adapt
+	swept                      bool    // the last Move wrote the whole table
+	length                     float64 // of the row of the last Weigh: its squared length
+	scores                     [Experts]float64
 }
 
 // New checks the configuration and returns a rule with a zero State.
@@ -257,7 +302,7 @@ func New[F Float](c Config) (*Rule[F], error) {
 		tiny = 0x1p-126
 	}
 	r := &Rule[F]{
-		tiny: tiny, cfg: c, slots: c.Slots(),
+		Free: math.MaxUint32, tiny: tiny, cfg: c, slots: c.Slots(),
 		l1: F(c.L1), l2: F(c.L2), rho: F(c.Rho), rest: F(1 - c.Rho), eps: F(c.Eps),
 		beta1: F(c.Beta1), rest1: F(1 - c.Beta1), beta2: F(c.Beta2), rest2: F(1 - c.Beta2),
 		alpha: F(c.Alpha), beta: F(c.Beta),
@@ -314,10 +359,17 @@ func Dot[F Float](tab []F, stride int, idx []uint32, val []F) F {
 
 // Step moves the weights of one row. idx and val are the row (not kept), grad
 // is the derivative of the loss with respect to the score. On ErrNonFinite
-// table and State are as they were. Of a rule that [Rule.Adapts] it is the plain
-// step, not the invariant one.
+// table and states are as they were. Of a rule that [Rule.Adapts] it is the plain
+// step and not the invariant one; of Mixture one in which the experts are alike.
 func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
-	if r.cfg.Invariant {
+	switch {
+	case r.cfg.Kind == Mixture:
+		var g, credit [Experts]float64
+		for k := range g {
+			g[k], credit[k] = grad, 1
+		}
+		return r.StepEach(tab, idx, val, &g, &credit, 0)
+	case r.cfg.Invariant:
 		if _, err := r.Adapt(tab, idx, val, grad, 1); err != nil {
 			return err
 		}
@@ -325,11 +377,14 @@ func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
 	}
 	grad = r.clipped(grad)
 	r.last = r.State
+	if r.cfg.Kind == Coin {
+		r.lastShared = r.Shared
+	}
 	r.State.Steps++
 	r.room(len(idx))
 	val = val[:len(idx)]
 	g, lr := F(grad), F(0)
-	if r.cfg.Kind != FTRL {
+	if r.cfg.Kind != FTRL && r.cfg.Kind != Coin {
 		lr = F(r.cfg.Rate.At(r.State.Steps))
 	}
 	var done int
@@ -350,6 +405,8 @@ func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
 		done = r.adam(tab, idx, val, g, lr)
 	case FTRL:
 		done = r.ftrl(tab, idx, val, g)
+	case Coin:
+		done = r.coin(tab, idx, val, g)
 	}
 	if done < len(idx) {
 		r.undo = r.undo[:done*r.slots]
@@ -389,7 +446,7 @@ func (r *Rule[F]) Undo(tab []F, idx []uint32) {
 	}
 	r.undo = r.undo[:0]
 	r.State = r.last
-	if r.cfg.Invariant {
+	if r.Joint() {
 		r.Shared = r.lastShared
 	}
 }

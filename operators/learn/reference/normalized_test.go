@@ -51,7 +51,10 @@ func (v *vwRun) learn(t *testing.T, rows []vwRow) float64 {
 		if v.weight != nil {
 			w *= v.weight(r.label)
 		}
-		p := optim.Dot(v.tab, v.rule.Slots(), r.idx, r.val)
+		p := 0.0
+		for k, weight := range v.rule.Weigh(v.tab, r.idx, r.val) {
+			p += weight * r.val[k]
+		}
 		if v.loss.Kind == loss.Log {
 			p = max(-50, min(50, p))
 		} else {
@@ -67,6 +70,12 @@ func (v *vwRun) learn(t *testing.T, rows []vwRow) float64 {
 		lost := of(v.loss.Value)
 		v.sum += w * lost
 		v.n += w
+		if !v.rule.Adapts() {
+			if err := v.rule.Step(v.tab, r.idx, r.val, w*of(v.loss.Gradient)); err != nil {
+				t.Fatal(err)
+			}
+			continue
+		}
 		norm, err := v.rule.Adapt(v.tab, r.idx, r.val, of(v.loss.Gradient), w)
 		if err != nil {
 			t.Fatal(err)
@@ -77,6 +86,18 @@ func (v *vwRun) learn(t *testing.T, rows []vwRow) float64 {
 		}
 	}
 	return v.sum / v.n
+}
+
+func lazily(l1, l2 float64) optim.Config {
+	c := optim.Defaults(optim.Normalized)
+	c.L1, c.L2 = l1, l2
+	return c
+}
+
+func proximal(alpha, beta, l1 float64) optim.Config {
+	c := optim.Defaults(optim.FTRL)
+	c.Alpha, c.Beta, c.L1 = alpha, beta, l1
+	return c
 }
 
 func powered(t float64) optim.Config {
@@ -97,7 +118,7 @@ func invariant(k optim.Kind, rate float64) optim.Config {
 	return c
 }
 
-func TestNormalizedAgainstVW(t *testing.T) {
+func TestAgainstVW(t *testing.T) {
 	log, squared := loss.Func{}, loss.Func{Kind: loss.Squared}
 	quantile := func(tau float64) loss.Func { return loss.Func{Kind: loss.Quantile, Param: tau} }
 	for _, c := range []struct {
@@ -115,9 +136,16 @@ func TestNormalizedAgainstVW(t *testing.T) {
 		{"-d 0001_25.dat --loss_function logistic", "0001", 25, 18, log, powered(0.5), nil, .647029},
 		{"-d 0002_25.dat -b 7 --loss_function quantile --quantile_tau .5", "0002", 25, 7, quantile(.5), powered(0.5), nil, .079014},
 		{"-d 0002_25.dat -b 7 --loss_function quantile --quantile_tau .25", "0002", 25, 7, quantile(.25), powered(0.5), nil, .043192},
+		{"-d 0001.dat --l1 0.01", "0001", 0, 18, squared, lazily(.01, 0), nil, .224128},
+		{"-d 0002_25.dat --l1 .001 --l2 .001", "0002", 25, 18, squared, lazily(.001, .001), nil, .056744},
 		{"-k -d 0002.dat --invariant", "0002", 0, 18, squared, invariant(optim.SGD, 10), nil, .003382},
 		{"-d 0002.dat --adaptive --invariant -l 0.5", "0002", 0, 18, squared, invariant(optim.AdaGrad, 0.5), nil, .002786},
 		{"-d 0002.dat --adaptive --invariant -l 0.5 --loss_function logistic", "0002", 0, 18, log, invariant(optim.AdaGrad, 0.5), nil, .555602},
+		{"-d 0001.dat --coin", "0001", 0, 18, squared, optim.Defaults(optim.Coin), nil, .193569},
+		{"-d 0002_25.dat --coin", "0002", 25, 18, squared, optim.Defaults(optim.Coin), nil, .039358},
+		{"-d 0002.dat --coin", "0002", 0, 18, squared, optim.Defaults(optim.Coin), nil, .004100},
+		{"-d 0001.dat --ftrl --ftrl_alpha .01 --ftrl_beta 0 --l1 2", "0001", 0, 18, squared, proximal(.01, 0, 2), nil, .379717},
+		{"-d 0002_25.dat --ftrl", "0002", 25, 18, squared, proximal(.5, 1, 0), nil, .059771},
 		{"-d 0002.dat -q Tf -q ff", "0002", 0, 18, squared, powered(0.5), []string{"Tf", "ff"}, .013114},
 	} {
 		t.Run(c.options, func(t *testing.T) {

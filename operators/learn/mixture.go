@@ -1,0 +1,71 @@
+package learn
+
+import (
+	"github.com/gradstream/gradstream/internal/exact"
+	"github.com/gradstream/gradstream/operators/learn/loss"
+	"github.com/gradstream/gradstream/operators/learn/optim"
+)
+
+// Experts of a mixture are told apart by the losses of their predictions: the
+// weight of one is multiplied by e^(-rate·loss). For the log loss the rate is 1
+// and the factor the probability given to the label, so that weights are those of
+// Bayes' rule. Losses of a regression have a unit, so the rate goes by the recent
+// mean loss of the mixture: 1/(2·mean) makes of the squared loss the likelihood
+// under normal errors. Nothing that one row says counts for more than leastCredit.
+const (
+	leastCredit = 4.5399929762484854e-05 // e^-10
+	recentKept  = 0.99                   // share of the mean loss kept from row to row
+)
+
+// credit sets for each expert the gradient at its own score, and what its weight
+// is to be multiplied by.
+func (m *linear) credit(t *target, score float64, gradient, credit *[optim.Experts]float64) {
+	scores := m.rule.Scores()
+	switch t.loss.Kind {
+	case loss.Log:
+		for k, s := range scores {
+			here := t.loss.At(s)
+			gradient[k], credit[k] = here.Slope(t.label), here.Likelihood(t.label)
+		}
+	default:
+		rate := 1.0
+		if t.loss.Task() == loss.Regression {
+			rate = m.lossRate(t, score)
+		}
+		least := t.loss.Value(scores[0], t.label)
+		for k, s := range scores {
+			credit[k] = t.loss.Value(s, t.label)
+			least = min(least, credit[k])
+			gradient[k] = t.loss.Gradient(s, t.label)
+		}
+		for k := range credit {
+			credit[k] = exact.Exp(-min(10, float64(rate*(credit[k]-least))))
+		}
+	}
+	best := 0.0
+	for _, c := range credit {
+		best = max(best, c)
+	}
+	for k, c := range credit {
+		if best > 0 {
+			c /= best
+		}
+		c = max(leastCredit, c)
+		if t.weight != 1 && c < 1 {
+			c = max(leastCredit, exact.Exp(float64(t.weight*exact.Log(c))))
+		}
+		credit[k] = c
+	}
+}
+
+// lossRate takes up the loss of the mixture and returns one over twice its recent
+// mean.
+func (m *linear) lossRate(t *target, score float64) float64 {
+	s := &m.rule.Shared
+	s.LossWeight = float64(recentKept*s.LossWeight) + 1
+	s.Loss += (t.loss.Value(score, t.label) - s.Loss) / s.LossWeight
+	if !(s.Loss > 1e-300) {
+		return 0
+	}
+	return 0.5 / s.Loss
+}
