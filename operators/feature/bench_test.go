@@ -5,6 +5,7 @@ import (
 	"math/rand/v2"
 	"testing"
 
+	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/optest"
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
@@ -31,7 +32,7 @@ func BenchmarkVectorize(b *testing.B) {
 		rows.Origin.Append(int64(n), 0, int32(n))
 		rows.N++
 	}
-	h, err := optest.Open(Family.Definitions()[0], "{numeric: [n0, n1, n2, n3, n4], categorical: [s0, s1, s2], cross: [[s0, s1]]}", rows.Schema)
+	h, err := optest.Open(operators.Merge(&Family).Lookup("vectorize"), "{numeric: [n0, n1, n2, n3, n4], categorical: [s0, s1, s2], cross: [[s0, s1]]}", rows.Schema)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -26,5 +26,13 @@ func TestFamily(t *testing.T) {
 			Config: "{bits: 10, numeric: [i, f, b], scale: none, missing: zero, polynomial: 2}"},
 		optest.Case{Operator: "vectorize", Name: "unscaled, raw, counted", In: mixed,
 			Config: "{bits: 30, numeric: [f], scale: none, text: [s, u], tokens: count, sparse: [x], raw: true, as: v}"},
+		optest.Case{Operator: "one_hot", Name: "evicting", In: mixed, Config: "{columns: [s, i, b, u], size: 4, full: evict, as: v}", Allocates: "a value that is new is kept"},
+		optest.Case{Operator: "one_hot", Name: "others", In: mixed, Config: "{columns: [s, i, b, u], size: 3}"},
+		optest.Case{Operator: "target_encode", Name: "numbers", In: mixed, Config: "{columns: [s, i, b], label: f, smoothing: 0.5}"},
+		optest.Case{Operator: "target_encode", Name: "evicting, with a prior", In: mixed, Config: "{columns: [s, u], label: b, prior: 0.5, size: 5, full: evict}", Allocates: "a value that is new is kept"},
+		optest.Case{Operator: "frequency_encode", Name: "counts", In: mixed, Config: "{columns: [s, i, b], value: count, size: 10}"},
+		optest.Case{Operator: "frequency_encode", Name: "evicting", In: mixed, Config: "{columns: [s, u], size: 3, full: evict}", Allocates: "a value that is new is kept"},
+		optest.Case{Operator: "bucket", Name: "quantiles", In: mixed, Config: "{columns: [i, f, b, at], quantiles: 5, window: 50}"},
+		optest.Case{Operator: "bucket", Name: "edges", In: mixed, Config: "{columns: [i, f, b, at], edges: [-1e300, 0, 1.5, 1e9]}"},
 	)
 }

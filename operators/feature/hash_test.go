@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/optest"
 )
 
@@ -80,7 +81,7 @@ func TestVectorize(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			h, err := optest.Open(Family.Definitions()[0], "{"+c.config+"}", tables[0].Rows.Schema)
+			h, err := optest.Open(operators.Merge(&Family).Lookup("vectorize"), "{"+c.config+"}", tables[0].Rows.Schema)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -107,7 +108,7 @@ func TestVectorize(t *testing.T) {
 func TestRejectedRows(t *testing.T) {
 	const header = "a,b,x:sparse\n"
 	config := "vectorize: {numeric: [a, b], sparse: [x], raw: true, bits: 8}"
-	d := Family.Definitions()[0]
+	d := operators.Merge(&Family).Lookup("vectorize")
 	out := func(rows string) (text string, rejected []optest.Rejected, digest uint64) {
 		tables, err := optest.Parse(header + rows)
 		if err != nil {
@@ -166,7 +167,7 @@ func TestConfigurations(t *testing.T) {
 		"{numeric: [n], ngrams: 0}":           "ngrams is 0",
 		"{categorical: [s], numeric: [f, g]}": `no column "g"`,
 	} {
-		if _, err := optest.Run(Family.Definitions()[0], config, in); err == nil || !strings.Contains(err.Error(), want) {
+		if _, err := optest.Run(operators.Merge(&Family).Lookup("vectorize"), config, in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", config, err, want)
 		}
 	}
