@@ -97,6 +97,7 @@ var layers = []struct {
 	{"operators/feature/scale", []string{"operators/feature/quantile"}, false, "scalers are pure maths"},
 	{"operators/feature/quantile", nil, false, "quantiles are pure maths"},
 	{"operators/drift/detect", []string{"internal/exact"}, false, "detectors are pure maths"},
+	{"operators/drift/profile", []string{"internal/exact"}, false, "comparisons are pure maths"},
 	{"operators/evaluate/metric", []string{"internal/exact"}, false, "metrics are pure maths"},
 	{"operators/optest", []string{"operators", "state", "state/memstore", "pipeline/batch", "pipeline/spec"}, true, "it stands in for the engine"},
 	{"operators/feature", []string{"operators", "state", "pipeline/batch", "pipeline/spec", "operators/feature", "internal/exact"}, true, "families never import each other"},

@@ -22,6 +22,9 @@ func TestFamily(t *testing.T) {
 		optest.Case{Operator: "page_hinkley", Name: "MOA", Config: "{column: x, baseline: zero, direction: up, threshold: 5}", In: "x:float64?\n1\n-1\n"},
 		optest.Case{Operator: "hddm_a", Name: "both", Config: "{column: x, direction: both, warning: 0.5, drift: 0.4}", In: "x:float64?\n0\n1\n0.5\n"},
 		optest.Case{Operator: "hddm_w", Name: "down", Config: "{prediction: p, label: y, direction: down, warning: 0.5, drift: 0.4}", In: "p.probability:float64,y:bool?\n0.9,true\n0.2,true\n0.1,\n"},
+		optest.Case{Operator: "data_drift", Name: "many", Config: "{columns: [x, n, s, b, k], categorical: [k], reference: 30, window: 20, bins: 4, categories: 2, alarm: [ks, js, {chi_squared: {below: 0.01}}, wasserstein], after: relearn}",
+			In: "x:float64?,n:int64?,s:string?,b:bool?,k:int64\n1,1,a,true,1\n2.5,-7,b,,2\n,,,false,3\n1,2,c,true,1\n", Allocates: "a drift is followed by a new reference"},
+		optest.Case{Operator: "data_drift", Name: "keep", Config: "{columns: [x, s], reference: 5, window: 3}", In: "x:timestamp?,s:string\n1,a\n2000,b\n,b\n"},
 		optest.Case{Operator: "cusum", Name: "up", Config: "{column: x, direction: up, threshold: 2}", In: "x:int64?\n0\n1\n-3\n"},
 		optest.Case{Operator: "kswin", Name: "small", Config: "{column: x, window: 12, recent: 5, alpha: 0.4, seed: 7}", In: "x:float64?\n0\n1\n-3.5\n"},
 	)
@@ -242,6 +245,11 @@ func TestComplaints(t *testing.T) {
 		{"ddm", "{column: loss, warning: 4}", `1:25: warning is 4; expected at most drift, which is 3`},
 		{"hddm_w", "{column: loss, drift: 0.2}", `1:23: drift is 0.2; expected at most warning, which is 0.005`},
 		{"kswin", "{column: loss, recent: 51}", `1:24: recent is 51; expected at most half of window, which is 100`},
+		{"data_drift", "{columns: [loss, los]}", `1:18: no column "los"; did you mean "loss"?`},
+		{"data_drift", "{columns: [loss, loss]}", `1:18: columns names "loss" twice; expected each once`},
+		{"data_drift", "{columns: [loss], categorical: [site, loss]}", `1:33: categorical names "site", which is not in columns; expected one of columns`},
+		{"data_drift", "{columns: [loss], categorical: [loss]}", `1:33: column "loss" is float64, which is no category; expected string, int64 or bool`},
+		{"data_drift", "{columns: loss, alarm: kl}", `1:24: alarm is "kl"; did you mean "ks"?`},
 		{"eddm", "{column: loss, drift: 0.97}", `1:23: drift is 0.97; expected at most warning, which is 0.95`},
 	} {
 		_, err := optest.Run(definition(c.op), c.config, in)
@@ -272,5 +280,47 @@ func TestReport(t *testing.T) {
 	}
 	if v, ok := r.Get("value"); !ok || math.Abs(v-0.5) > 0.05 {
 		t.Errorf("value is %v, want some 0.5", v)
+	}
+}
+
+// Each window's measures are those of its rows, and a drift is what passes a bound.
+func TestDataDrift(t *testing.T) {
+	xs := make([]float64, 5000)
+	for i := range xs {
+		_, xs[i] = math.Modf(float64(i) * 0.6180339887498949)
+		if i >= 3000 {
+			xs[i] += 0.3
+		}
+	}
+	xs[4999] = math.NaN() // null
+	for _, c := range []struct {
+		options string
+		want    []int
+	}{
+		{"", []int{3999, 4999}},
+		{", after: relearn", []int{3999}},
+		{", alarm: [{ks: {above: 0.35}}, {wasserstein: {above: 2}}]", nil},
+		{", alarm: [{chi_squared: {below: 1e-9}}]", []int{3999, 4999}},
+	} {
+		in := column(xs)
+		h, err := optest.Open(definition("data_drift"), "{columns: [x]"+c.options+"}", in.Schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Feed(0, in); err != nil {
+			t.Fatal(err)
+		}
+		var got []int
+		for row, o := 0, h.Output(); row < o.N; row++ {
+			if o.Col("kind").TextString(row) == "drift" {
+				got = append(got, int(o.Col("row").Ints[row]))
+			}
+			if ks := o.Col("ks").Floats[row]; o.Col("row").Ints[row] < 3000 && ks > 0.01 || o.Col("row").Ints[row] == 3999 && math.Abs(ks-0.3) > 0.01 {
+				t.Errorf("%s: ks is %v in the window that ends at %d", c.options, ks, o.Col("row").Ints[row])
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s: drift at %v, want %v", c.options, got, c.want)
+		}
 	}
 }
