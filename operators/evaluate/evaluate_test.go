@@ -37,6 +37,9 @@ func TestFamily(t *testing.T) {
 		optest.Case{Operator: "evaluate", Name: "distributions", Config: "{prediction: p, label: y, by: y, every: 3, metrics: " + ofClasses + ", log_loss, brier, {hit_rate: {k: 1}}, {ndcg: {window: 4}}, {mrr: {half_life: 6}}]}",
 			In: "p.class:string?,y:string?,p.probability.a:float64,p.probability.b:float64?\na,b,0.6,0.3\na,a,0.7,\nc,c,0,0\n,,1,0\n"},
 		optest.Case{Operator: "evaluate", Name: "ranks", Config: "{rank: r, every: 2, weight: w}", In: "r:int64?,w:float64?\n1,1\n0,2\n,3\n12,\n"},
+		optest.Case{Operator: "cbpe", Name: "labels", Config: "{prediction: p, label: y, window: 20, every: 6, bins: 4, metrics: [accuracy, balanced_accuracy, brier, f1, kappa, log_loss, mcc, pr_auc, precision, recall, roc_auc]}",
+			In: "p.probability:float64?,y:int64?\n0.2,0\n0.9,1\n0.6,0\n0.4,\n,1\n"},
+		optest.Case{Operator: "cbpe", Name: "column", Config: "{prediction: p, every: 3}", In: "p:float64?\n0.2\n0.9\n\"\"\n"},
 		optest.Case{Operator: "no_change", Name: "classes", Config: "{label: y, predict: class}", In: "y:int64?\n1\n2\n"},
 		optest.Case{Operator: "no_change", Name: "texts", Config: "{label: y}", In: "y:string?\na\nb\n"},
 		optest.Case{Operator: "no_change", Name: "numbers", Config: "{label: y}", In: "y:float64?,id:int64\n1,1\n2,2\n,3\n"},
@@ -107,6 +110,7 @@ func TestRejects(t *testing.T) {
 		{"evaluate", "{prediction: p, label: y, weight: w}", "p.prediction:float64,y:int64,w:float64\n1,2,-1\n", "rejected 0: weight \"w\" is -1; expected a number from 0 to 1e6\n"},
 		{"evaluate", "{prediction: p, label: y, lower: l, upper: y}", "p.prediction:float64,y:int64,l:float64\n1,2,-1e200\n", "rejected 0: the interval is -1e+200 to 2; expected numbers from -1e100 to 1e100\n"},
 		{"evaluate", "{prediction: p, label: y}", "p.class:string,y:string,p.probability.a:float64\na,a,1.5\n", "rejected 0: the probability of class \"a\" is 1.5; expected a number from 0 to 1\n"},
+		{"cbpe", "{prediction: p}", "p:float64\n1.5\n", "rejected 0: probability \"p\" is 1.5; expected a number from 0 to 1\n"},
 		{"evaluate", "{rank: r}", "r:int64\n-1\n", "rejected 0: rank \"r\" is -1; expected a whole number from 0\n"},
 		{"no_change", "{label: y, predict: probability}", "y:int64?\n3\n", "rejected 0: label \"y\" is 3; expected 0 or 1\n"},
 		{"no_change", "{label: y}", "y:float64\n1e200\n", "rejected 0: label \"y\" is 1e+200; its squared distance from the label before is infinite\n"},
@@ -146,6 +150,9 @@ func TestComplaints(t *testing.T) {
 		{"evaluate", "{rank: n, metrics: [brier]}", `brier is a metric of probabilities or ranks, and a rank has none; expected one of hit_rate, mrr, ndcg`},
 		{"evaluate", "{rank: n, prediction: ctr}", `both rank and prediction say what to score; expected rank, or prediction and label`},
 		{"evaluate", "{prediction: ctr, label: y, every: 0}", `1:36: every is 0; expected a whole number of at least 1`},
+		{"cbpe", "{prediction: eta, label: loss}", `1:14: "eta.prediction" holds numbers; expected a learner that predicts a probability`},
+		{"cbpe", "{prediction: site}", `1:14: column "site" is string; expected float64`},
+		{"cbpe", "{prediction: ctr, metrics: [kappa_t]}", `1:29: metrics[0] is "kappa_t"; did you mean "kappa"?`},
 		{"no_change", "{label: x}", `1:9: column "x" is sparse; expected float64, int64, bool or string`},
 		{"no_change", "{label: loss, predict: class}", `1:9: column "loss" is float64; expected string, int64 or bool`},
 		{"no_change", "{label: site, predict: number}", `1:9: column "site" is string; expected float64, int64 or bool`},
@@ -206,6 +213,54 @@ func TestSegmentsOfOtherMetrics(t *testing.T) {
 	}
 	for text := codec.AppendState(nil); len(text) > 0; text = text[:len(text)-1] {
 		_ = into.LoadState(text) // an error or fewer metrics, and no panic
+	}
+}
+
+// The figures published for ten probabilities, and labels drawn from probabilities as they are and as they are not.
+func TestCBPE(t *testing.T) {
+	run := func(config, in string) operators.Report {
+		tables, err := optest.Parse(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := optest.Open(definition("cbpe"), config, tables[0].Rows.Schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Feed(0, tables[0].Rows); err != nil {
+			t.Fatal(err)
+		}
+		return h.Node.Report()
+	}
+	// There 0.5 is a positive prediction.
+	r := run("{prediction: p, metrics: [accuracy, precision, recall, f1, roc_auc]}", "p:float64\n.05\n.2\n.35\n.50000000001\n.65\n.8\n.95\n.9\n.1\n.6\n")
+	for name, want := range map[string]float64{"accuracy": 0.77, "precision": 0.733333, "recall": 0.862745, "f1": 0.792793, "roc_auc": 0.854142} {
+		within(t, r, name, want, 6e-7)
+	}
+	var in, honest strings.Builder
+	in.WriteString("p:float64,y:bool?\n")
+	honest.WriteString("p:float64,y:bool?\n")
+	u := func(i int) float64 { _, f := math.Modf(float64(i) * 0.6180339887498949); return f }
+	for i := range 20000 {
+		p, v := u(i), u(7919*i+3)
+		fmt.Fprintf(&honest, "%v,%v\n", p, v < p)
+		fmt.Fprintf(&in, "%v,%v\n", p, v < p*p) // probabilities are too high
+	}
+	const both = "metrics: [accuracy, brier, precision, recall, roc_auc]"
+	for _, c := range []struct{ estimate, in string }{
+		{"{prediction: p, window: 5000, " + both + "}", honest.String()},
+		{"{prediction: p, label: y, window: 5000, bins: 50, " + both + "}", in.String()},
+	} {
+		got := run(c.estimate, c.in)
+		want := report(t, "{prediction: p, label: y, metrics: [{accuracy: {window: 5000}}, {brier: {window: 5000}}, {precision: {window: 5000}}, {recall: {window: 5000}}, {roc_auc: {window: 5000}}]}", c.in)
+		for _, name := range []string{"accuracy", "brier", "precision", "recall", "roc_auc"} {
+			w, _ := want.Get(name + "_5000")
+			within(t, got, name, w, 0.015)
+		}
+	}
+	blind := run("{prediction: p, window: 5000, metrics: accuracy}", in.String())
+	if v, _ := blind.Get("accuracy"); math.Abs(v-0.75) > 0.01 {
+		t.Errorf("without labels the accuracy is %v, want that of honest probabilities, 0.75", v)
 	}
 }
 

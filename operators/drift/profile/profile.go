@@ -78,7 +78,7 @@ func chiSquaredTail(x float64, df int) float64 {
 		term := exact.Exp(-half)
 		sum := term
 		for i := 1; i < df/2; i++ {
-			term *= half / float64(i)
+			term = float64(term * (half / float64(i)))
 			sum += term
 		}
 		return min(sum, 1)
@@ -87,7 +87,7 @@ func chiSquaredTail(x float64, df int) float64 {
 	term := exact.Exp(-half) * math.Sqrt(half) * (2 / math.Sqrt(math.Pi))
 	for i := 1; i <= df/2; i++ {
 		sum += term
-		term *= half / (float64(i) + 0.5)
+		term = float64(term * (half / (float64(i) + 0.5)))
 	}
 	return min(sum, 1)
 }
