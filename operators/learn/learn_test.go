@@ -79,11 +79,13 @@ func TestConfigurations(t *testing.T) {
 		{"logistic_regression", "{label: y, features: n}", `column "n" is float64`},
 		{"logistic_regression", "{label: y, features: wide}", "needs the output of vectorize"},
 		{"logistic_regression", "{label: y, loss: squared}", "loss is"},
-		{"logistic_regression", "{label: y, l1: 0.1}", "l1 does not go with adagrad"},
+		{"logistic_regression", "{label: y, l1: 0.1}", "l1 does not go with mixture"},
 		{"logistic_regression", "{label: y, l1: 0.1, optimizer: {ftrl: {l1: 0.1}}}", "l1 is given twice"},
 		{"logistic_regression", "{label: y, l2: 0.1, optimizer: {ftrl: {l2: 0.1}}}", "l2 is given twice"},
 		{"logistic_regression", "{label: y, optimizer: {adagrad: {rate: 0}}}", "rate is 0"},
 		{"logistic_regression", "{label: y, optimizer: {rate: 0.1}}", "optimizer is"},
+		{"logistic_regression", "{label: y, intercept: {rate: 0.1}}", "mixture steps weights and intercept together"},
+		{"logistic_regression", "{label: y, optimizer: coin, l2: 0.1}", "l2 does not go with coin"},
 		{"logistic_regression", "{label: y, optimizer: lion}", "optimizer is"},
 		{"linear_regression", "{label: s}", `column "s" is string`},
 		{"linear_regression", "{label: n, loss: {quantile: {tau: 1}}}", "tau is 1"},
@@ -142,14 +144,16 @@ func TestStateIdentity(t *testing.T) {
 		dim                     int
 		ok                      bool
 	}{
-		{"logistic_regression", "{label: y}", "{label: y, optimizer: {adagrad: {rate: 0.01, eps: 1e-6}}, l2: 0.1, clip: 1, loss: hinge}", 64, true},
+		{"logistic_regression", "{label: y, optimizer: adagrad}", "{label: y, optimizer: {adagrad: {rate: 0.01, eps: 1e-6}}, l2: 0.1, clip: 1, loss: hinge}", 64, true},
+		{"logistic_regression", "{label: y}", "{label: y, optimizer: {mixture: {rate: 0.5}}, l2: 0.1, loss: hinge}", 64, true},
+		{"logistic_regression", "{label: y}", "{label: y, optimizer: adagrad}", 64, false},
 		{"logistic_regression", "{label: y}", "{label: y, optimizer: sgd}", 64, false},
 		{"logistic_regression", "{label: y, optimizer: momentum}", "{label: y, optimizer: nesterov}", 64, false},
 		{"logistic_regression", "{label: y, optimizer: sgd}", "{label: y, optimizer: {sgd: {rate: 1, schedule: optimal}}}", 64, true},
 		{"logistic_regression", "{label: y, optimizer: sgd}", "{label: y, optimizer: sgd, l1: 0.1}", 64, false},
-		{"logistic_regression", "{label: y}", "{label: y, intercept: {rate: 0.1}}", 64, false},
+		{"logistic_regression", "{label: y, optimizer: adagrad}", "{label: y, optimizer: adagrad, intercept: {rate: 0.1}}", 64, false},
 		{"logistic_regression", "{label: y}", "{label: y}", 128, false},
-		{"linear_regression", "{label: y}", "{label: y, loss: huber, optimizer: {adagrad: {rate: 1}}}", 64, true},
+		{"linear_regression", "{label: y, optimizer: adagrad}", "{label: y, loss: huber, optimizer: {adagrad: {rate: 1}}}", 64, true},
 		{"linear_regression", "{label: y}", "{label: y, label_scale: none}", 64, false},
 	} {
 		store := memstore.New()

@@ -18,7 +18,7 @@ import (
 // learners. They rise when the meaning or a default changes.
 const (
 	weightsVersion = 1
-	modelVersion   = 1
+	modelVersion   = 2
 	ruleVersion    = 1
 )
 
@@ -40,7 +40,7 @@ func (c *interceptConfig) Fields(f *spec.Fields) {
 // modelFields declares the fields behind label and loss.
 func (c *linearConfig) modelFields(f *spec.Fields, r rates, clip float64) {
 	f.Column(&c.features, "features", "features", "Sparse column to learn from, as vectorize adds it.")
-	f.Choice(&c.optimizer, "optimizer", "adagrad", optimizers(r), "The step rule.")
+	f.Choice(&c.optimizer, "optimizer", "mixture", optimizers(r), "The step rule.")
 	f.Float(&c.l1, "l1", 0, "Weight of the penalty on absolute weights, which makes weights zero: sgd (cumulative, Tsuruoka, Tsujii, Ananiadou 2009), ftrl, and invariant steps (dual averaging over all features, present or not).").Within(0, 1e6)
 	f.Float(&c.l2, "l2", 0, "Weight of the penalty on squared weights. It acts on the features of the row; with invariant steps on all.").Within(0, 1e6)
 	f.Float(&c.clip, "clip", clip, "Bound of the derivative of the loss with respect to the score; 0 = none.").Within(0, 1e12)

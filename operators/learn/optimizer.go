@@ -18,7 +18,9 @@ func optimizers(rates rates) []spec.Option {
 		return spec.Option{Name: k.String(), Summary: summary, New: c}
 	}
 	return []spec.Option{
-		option(optim.AdaGrad, "A rate for each weight that falls with what its gradients add up to. Needs no tuning; slow to forget.",
+		option(optim.Mixture, "Five rules side by side, sgd at 0.003, 0.03 and 0.3 and adagrad at 0.03 and 0.5, their weights mixed by the losses of their recent predictions (fixed share, Herbster, Warmuth 1998). Needs no tuning, follows drift; takes two to four times as long as one.",
+			func() spec.Config { return new(mixtureConfig) }),
+		option(optim.AdaGrad, "A rate for each weight that falls with what its gradients add up to. Needs little tuning; slow to forget.",
 			func() spec.Config { return &adagradConfig{def: rates.adagrad} }),
 		option(optim.SGD, "The plain step. Forgets at a constant pace, which suits drift.",
 			func() spec.Config { return &sgdConfig{def: rates.sgd} }),
@@ -32,8 +34,6 @@ func optimizers(rates rates) []spec.Option {
 			func() spec.Config { return new(adamConfig) }),
 		option(optim.FTRL, "FTRL-Proximal (McMahan et al. 2013): keeps weights at zero that earn less than l1.",
 			func() spec.Config { return new(ftrlConfig) }),
-		option(optim.Mixture, "Five rules side by side, sgd at 0.003, 0.03 and 0.3 and adagrad at 0.03 and 0.5, their weights mixed by the losses of their recent predictions (fixed share, Herbster, Warmuth 1998). Needs no tuning, follows drift; takes about twice as long as one.",
-			func() spec.Config { return new(mixtureConfig) }),
 		option(optim.Coin, "Bets on each weight (Orabona, Tommasi 2017; as in Vowpal Wabbit): there is no rate.",
 			func() spec.Config { return new(coinConfig) }),
 		option(optim.Normalized, "The rule of Vowpal Wabbit: adaptive, invariant steps in units of the greatest value of each feature (Ross, Mineiro, Langford 2013). Wants no scaling.",

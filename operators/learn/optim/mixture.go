@@ -120,7 +120,7 @@ func (r *Rule[F]) mixture(tab []F, idx []uint32, val []F, lr, grad *[Experts]F) 
 		eG := t[mixLargeG] + F(g*g)
 		e := flush(t[mixLarge]-F(lr[4]*g)/root(eG+eps), r.tiny)
 		w := F(v0*a) + F(v1*b) + F(v2*c) + F(v3*d) + F(v4*e)
-		if !finite2(w, dG) || !finite2(eG, eG) || !finite2(a, b) || !finite2(c, c) || !finite2(d, e) {
+		if all := a + b + c + d + e + dG + eG; all-all != 0 {
 			return k
 		}
 		*t = [mixSlots]F{w, a, b, c, d, dG, e, eG}

@@ -181,26 +181,40 @@ func TestOperatorsAgreeWithFloat64(t *testing.T) {
 	}
 }
 
-// What the operators reach as they come, without tuning. The bounds are those of
-// other programs' linear models with their defaults over the same rows: River
-// 0.26 (scaler and logistic regression), the best of Vowpal Wabbit 9.11's
-// update rules, and for trump_approval River's tree.
+// What the operators reach as they come, without tuning: at least what the best
+// linear model of other programs does with its defaults over the same rows (River
+// 0.26, scaler and logistic or linear regression; Vowpal Wabbit 9.11, the best of
+// its four rules, of each metric; scikit-learn 1.9), but for 0.2 points of
+// accuracy and 1 % of the loss. trump_approval: the no-change rule is better still.
 func TestDefaults(t *testing.T) {
 	for _, c := range []struct {
 		set, header, vectorize  string
 		minAccuracy, maxLogLoss float64
 	}{
 		{"phishing", "", "", 0.893, 0.330},
-		{"elec2", "", "", 0.8365, 0.385},
+		{"elec2", "", "", 0.857, 0.344},
+		{"bananas", "", "", 0.552, 0.686},
 		{"synth_hyperplane", "", "", 0.929, 0.299},
-		{"synth_sea_abrupt", "", "", 0.882, 0.420},
+		{"synth_sea_abrupt", "", "", 0.885, 0.420},
 		{"shuttle", "", "", 0.996, 0.028},
+		{
+			"synth_agrawal_abrupt", "y:bool,salary,commission,age,elevel:int64,car:int64,zipcode:int64,hvalue,hyears,loan",
+			"vectorize: {numeric: [salary, commission, age, hvalue, hyears, loan], categorical: [elevel, car, zipcode]}", 0.717, 0.490,
+		},
+		{
+			"airlines22y", "y:bool,year,month,day,weekday,departs,arrives,carrier:string,origin:string,dest:string,elapsed:float64?,distance:float64?",
+			"vectorize: {numeric: [year, month, day, weekday, departs, arrives, elapsed, distance], categorical: [carrier, origin, dest]}", 0.646, 0.629,
+		},
+		{
+			"obd_clicks", "y:bool,policy:string,campaign:string,hour,item:string,position:string,propensity,uf0:string,uf1:string,uf2:string,uf3:string,affinity,affinity_sum",
+			"vectorize: {numeric: [hour, propensity, affinity, affinity_sum], categorical: [policy, campaign, item, position, uf0, uf1, uf2, uf3]}", 0.995, 0.034,
+		},
 		{
 			"nyc_flights",
 			"y:bool,month:int64,day:int64,sched_dep_time:int64,sched_arr_time:int64,carrier:string,origin:string,dest:string,distance:float64",
-			"vectorize: {numeric: [month, day, sched_dep_time, sched_arr_time, distance], categorical: [carrier, origin, dest]}", 0.799, 0.459,
+			"vectorize: {numeric: [month, day, sched_dep_time, sched_arr_time, distance], categorical: [carrier, origin, dest]}", 0.809, 0.443,
 		},
-		{"rcv1_small", "y:bool,x:sparse", "vectorize: {sparse: [x]}", 0.848, 0.405},
+		{"rcv1_small", "y:bool,x:sparse", "vectorize: {sparse: [x]}", 0.848, 0.401},
 		{"sms_spam", "y:bool,text:string", "vectorize: {text: [text]}", 0.980, 0.073},
 	} {
 		t.Run(c.set, func(t *testing.T) {
@@ -212,7 +226,7 @@ func TestDefaults(t *testing.T) {
 			got := chain(t, rows, vectorize, "logistic_regression: {label: y}", "probability")
 			m := score(got.p, got.y)
 			t.Logf("accuracy %.4f, log loss %.4f, AUC %.4f", m.accuracy, m.logLoss, m.auc)
-			if m.accuracy < c.minAccuracy || m.logLoss > c.maxLogLoss || got.rejected > 0 {
+			if m.accuracy < c.minAccuracy-0.002 || m.logLoss > 1.01*c.maxLogLoss || got.rejected > 0 {
 				t.Errorf("accuracy %.4f, log loss %.4f, %d rejected; want at least %v, at most %v, none", m.accuracy, m.logLoss, got.rejected, c.minAccuracy, c.maxLogLoss)
 			}
 		})
@@ -221,12 +235,12 @@ func TestDefaults(t *testing.T) {
 		set, header, vectorize string
 		maxMAE                 float64
 	}{
-		{"trump_approval", "", "", 0.55873501},
-		{"chick_weights", "y:float64,time,chick:int64,diet:int64", "vectorize: {numeric: [time], categorical: [chick, diet]}", 23.7},
+		{"trump_approval", "", "", 0.849},
+		{"chick_weights", "y:float64,time,chick:int64,diet:int64", "vectorize: {numeric: [time], categorical: [chick, diet]}", 25.6},
 		{
 			"nyc_weather",
 			"y:float64,origin:string,month:float64?,day:float64?,hour:float64?,humid:float64?,wind_dir:float64?,wind_speed:float64?,precip:float64?,pressure:float64?,visib:float64?",
-			"vectorize: {numeric: [month, day, hour, humid, wind_dir, wind_speed, precip, pressure, visib], categorical: [origin]}", 2.37,
+			"vectorize: {numeric: [month, day, hour, humid, wind_dir, wind_speed, precip, pressure, visib], categorical: [origin]}", 2.56,
 		},
 	} {
 		t.Run(c.set, func(t *testing.T) {
@@ -238,7 +252,7 @@ func TestDefaults(t *testing.T) {
 			got := chain(t, rows, vectorize, "linear_regression: {label: y}", "prediction")
 			mae, rmse := got.errors()
 			t.Logf("MAE %.4f, RMSE %.4f", mae, rmse)
-			if mae > c.maxMAE || got.rejected > 0 {
+			if mae > 1.01*c.maxMAE || got.rejected > 0 {
 				t.Errorf("MAE %.4f, %d rejected; want at most %v, none", mae, got.rejected, c.maxMAE)
 			}
 		})
