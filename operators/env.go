@@ -171,6 +171,14 @@ func (e *Env) Weights(name string, version, rows, stride int) *weights.Table {
 	return t
 }
 
+// GrowingWeights is [Env.Weights] for a table of which nobody knows yet how much
+// of it is needed: see [weights.NewGrowing].
+func (e *Env) GrowingWeights(name string, version, most, stride int) *weights.Table {
+	t := weights.NewGrowing(most, stride)
+	e.Bind(name, version, t)
+	return t
+}
+
 // NewCell returns a state handle for one value, which is initial before anything
 // was stored.
 func NewCell[T any](e *Env, name string, version int, initial T) *state.Cell[T] {

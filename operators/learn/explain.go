@@ -11,7 +11,7 @@ func (m *linear) explain(in *batch.Batch, row int, x *operators.Explanation) {
 	x.Features = m.column
 	x.Score = m.score(idx, val)
 	whole, values := m.whole(idx, val)
-	weights := m.rule.Weigh(m.table.Data, whole, values)
+	weights := m.rule.Weigh(m.data, whole, values)
 	for k, i := range idx {
 		w := weights[k]
 		x.Contributions = append(x.Contributions, operators.Contribution{Index: i, Value: val[k], Weight: w, Amount: float32(w * val[k])})

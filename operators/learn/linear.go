@@ -1,7 +1,6 @@
 package learn
 
 import (
-	"errors"
 	"math"
 	"strconv"
 
@@ -82,42 +81,38 @@ func (r *recent) add(x float64) {
 	r.Mean += (x - r.Mean) / r.Weight
 }
 
-// linear is a linear model: a score, the sum over the features of weight times
-// value, and the intercept; and a step on the derivative of a loss.
-//
-// The intercept is a weight of its own, in float64. Where the length of a step
-// depends on all features of the row, it is one of them: the last of the table.
+// linear is one linear model over the features of a row, with its state.
 type linear struct {
+	core
 	features operators.Col
 	column   string // name of features
 	table    *weights.Table
-	rule     *optim.Rule[float32]
-	own      *optim.Rule[float64] // of the intercept, if it is none of the table
-	constant int                  // row of the table that is the intercept; -1 = none
 	state    *state.Cell[modelState]
-
-	idx []uint32 // scratch: a row with the intercept
-	val []float32
 }
 
-// target is what a row teaches.
-type target struct {
-	loss     loss.Func
-	label    float64 // as the loss takes it
-	gradient float64 // of the loss at the score that predicts
-	weight   float64 // as how many rows it counts
+// plan is how the linear models of a node are made.
+type plan struct {
+	features  operators.Col
+	dim       int // indices of the features
+	cfg, own  optim.Config
+	joint     bool // the intercept is a row of the table
+	intercept bool
 }
 
-var (
-	errScore = errors.New("the score is not finite: a weight times a value of the features overflows")
-	errStep  = errors.New("the row would make a weight infinite")
-)
+// rows is how many rows of a table a model takes.
+func (p *plan) rows() int {
+	if p.joint && p.intercept {
+		return p.dim + 1
+	}
+	return p.dim
+}
 
-// newLinear makes the model. It returns nil if it complained.
-func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float64) float64) *linear {
-	m := &linear{features: env.In(c.features, batch.Sparse), constant: -1}
-	dim := env.Field(m.features).Dim
-	if f := env.Field(m.features); f.Name == c.features.Name && f.Type == batch.Sparse && dim == 0 {
+// newPlan finds the features and checks the step rule. It returns nil if it
+// complained.
+func newPlan(c *linearConfig, env *operators.Env, gradient func(score, y float64) float64) *plan {
+	p := &plan{features: env.In(c.features, batch.Sparse), intercept: c.intercept}
+	p.dim = env.Field(p.features).Dim
+	if f := env.Field(p.features); f.Name == c.features.Name && f.Type == batch.Sparse && p.dim == 0 {
 		env.Errorf(c.features.Pos, "needs the output of vectorize", "column %q is sparse, but how many indices it has is not known", c.features.Name)
 		return nil
 	}
@@ -125,51 +120,52 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 	if !ok {
 		return nil // complained of by whoever decoded the configuration
 	}
-	cfg := chosen.config(gradient)
-	cfg.L1, cfg.L2 = max(cfg.L1, c.l1), max(cfg.L2, c.l2)
+	p.cfg = chosen.config(gradient)
+	p.cfg.L1, p.cfg.L2 = max(p.cfg.L1, c.l1), max(p.cfg.L2, c.l2)
 	if c.clip > 0 {
-		cfg.Clip = c.clip
+		p.cfg.Clip = c.clip
 	}
-	own := cfg
-	own.L1, own.L2 = 0, 0
+	p.own = p.cfg
+	p.own.L1, p.own.L2 = 0, 0
 	if c.own.rate > 0 {
-		own = optim.Defaults(optim.SGD)
-		own.Rate, own.Clip = optim.Const(c.own.rate), cfg.Clip
+		p.own = optim.Defaults(optim.SGD)
+		p.own.Rate, p.own.Clip = optim.Const(c.own.rate), p.cfg.Clip
 	}
-	var err error
-	if m.rule, err = optim.New[float32](cfg); err != nil {
+	r, err := optim.New[float32](p.cfg)
+	if err != nil {
 		env.Errorf(c.optimizer.Pos, "", "%v", err)
 		return nil
 	}
-	joint := m.rule.Joint()
-	rows := dim
-	if joint && c.own.rate > 0 {
-		env.Errorf(c.optimizer.Pos, "expected intercept: true or false", "%s steps weights and intercept together, at one rate", cfg.Kind)
+	p.joint = r.Joint()
+	if p.joint && c.own.rate > 0 {
+		env.Errorf(c.optimizer.Pos, "expected intercept: true or false", "%s steps weights and intercept together, at one rate", p.cfg.Kind)
 		return nil
 	}
+	env.Pin("optimizer", p.cfg.Kind.String())
+	env.Pin("slots", p.cfg.Layout())
 	switch {
-	case c.intercept && joint:
-		m.constant = dim
-		m.rule.Free = uint32(dim)
-		rows++
-	case c.intercept:
-		if m.own, err = optim.New[float64](own); err != nil {
-			env.Errorf(c.optimizer.Pos, "", "%v", err)
-			return nil
-		}
-	}
-	env.Pin("optimizer", cfg.Kind.String())
-	env.Pin("slots", cfg.Layout())
-	if m.own != nil {
-		env.Pin("intercept", own.Layout())
-	} else if m.constant >= 0 {
+	case p.intercept && p.joint:
 		env.Pin("intercept", "last")
+	case p.intercept:
+		env.Pin("intercept", p.own.Layout())
 	}
-	env.Pin("indices", strconv.Itoa(dim))
-	m.table = env.Weights("weights", weightsVersion, rows, cfg.Slots())
-	m.table.Apart = rows - dim
+	env.Pin("indices", strconv.Itoa(p.dim))
+	return p
+}
+
+// newLinear makes the model. It returns nil if it complained.
+func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float64) float64) *linear {
+	p := newPlan(c, env, gradient)
+	if p == nil {
+		return nil
+	}
+	m := &linear{core: p.core(), features: p.features}
+	m.table = env.Weights("weights", weightsVersion, p.rows(), p.cfg.Slots())
+	m.table.Apart = p.rows() - p.dim
 	m.state = operators.NewCell(env, "model", modelVersion, modelState{})
-	if joint {
+	m.data = m.table.Data
+	m.ruleState, m.ownState, m.slots = &m.state.V.Rule, &m.state.V.Own, m.state.V.Intercept[:]
+	if p.joint {
 		env.BindValue("rule", ruleVersion, &m.rule.Shared)
 	}
 	env.Explain(m.explain)
@@ -187,142 +183,14 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 	return m
 }
 
-var (
-	always = []uint32{0}
-	one    = []float64{1}
-)
-
-// score is the score that predicts. A step on the same row may follow.
-func (m *linear) score(idx []uint32, val []float32) float64 {
-	if !m.rule.Weighs() {
-		return float64(optim.Dot(m.table.Data, m.table.Stride(), idx, val)) + m.intercept()
-	}
-	n := len(idx)
-	idx, val = m.whole(idx, val)
-	w := m.rule.Weigh(m.table.Data, idx, val)
-	var sum float32
-	for k, x := range val[:n] {
-		sum += float32(w[k] * x)
-	}
-	s := float64(sum)
-	for k := range w[n:] {
-		s += float64(w[n+k])
-	}
-	return s
-}
-
-// whole is a row with the intercept, if that is one of its features.
-func (m *linear) whole(idx []uint32, val []float32) ([]uint32, []float32) {
-	if m.constant < 0 {
-		return idx, val
-	}
-	m.idx = append(append(m.idx[:0], idx...), uint32(m.constant))
-	m.val = append(append(m.val[:0], val...), 1)
-	return m.idx, m.val
-}
-
-// intercept is what every score has added to it, where the rule does not weigh.
-func (m *linear) intercept() float64 {
-	switch {
-	case m.own != nil:
-		return m.state.V.Intercept[0]
-	case m.constant >= 0:
-		return float64(m.table.Data[m.constant*m.table.Stride()])
-	}
-	return 0
-}
-
-// gradientAt is the score at which the rule wants the gradient, score being the
-// one that predicts.
-func (m *linear) gradientAt(idx []uint32, val []float32, score float64) float64 {
-	ownAhead := m.own != nil && m.own.LooksAhead()
-	if !m.rule.LooksAhead() && !ownAhead {
-		return score
-	}
-	s := float64(m.rule.Score(m.table.Data, idx, val))
-	if m.own != nil {
-		s += m.own.Score(m.state.V.Intercept[:], always, one)
-	}
-	return s
-}
-
 // learn takes one step from the score that predicts; on an error nothing has
 // changed.
 func (m *linear) learn(idx []uint32, val []float32, score float64, t target) error {
-	if at := m.gradientAt(idx, val, score); at != score {
-		if !finite(at) {
-			return errScore
-		}
-		t.gradient = t.loss.Gradient(at, t.label)
-	}
-	if !m.rule.Joint() {
-		return m.step(idx, val, float64(t.weight*t.gradient))
-	}
-	idx, val = m.whole(idx, val)
-	st := &m.state.V
-	m.rule.State = st.Rule
-	var err error
-	switch {
-	case m.rule.Adapts():
-		err = m.adapt(idx, val, score, t)
-	case m.rule.Config().Kind == optim.Mixture:
-		err = m.mix(idx, val, score, t)
-	default:
-		err = m.rule.Step(m.table.Data, idx, val, float64(t.weight*t.gradient))
-	}
-	if err != nil {
-		return errStep
-	}
-	st.Rule = m.rule.State
-	if m.rule.Swept() {
-		m.table.TouchAll()
-	} else {
-		m.table.Touch(idx)
-	}
-	st.Version++
-	return nil
-}
-
-// adapt takes an invariant step.
-func (m *linear) adapt(idx []uint32, val []float32, score float64, t target) error {
-	norm, err := m.rule.Adapt(m.table.Data, idx, val, t.gradient, t.weight)
-	if err != nil {
+	if err := m.core.learn(idx, val, score, t); err != nil {
 		return err
 	}
-	u := t.loss.Invariant(score, t.label, float64(m.rule.Rate()*t.weight), norm)
-	return m.rule.Move(m.table.Data, idx, u)
-}
-
-// mix lets every expert of a mixture take its step, and gives them credit for
-// what they said of the row.
-func (m *linear) mix(idx []uint32, val []float32, score float64, t target) error {
-	var gradient, credit [optim.Experts]float64
-	m.credit(&t, score, &gradient, &credit)
-	for k := range gradient {
-		gradient[k] *= t.weight
-	}
-	return m.rule.StepEach(m.table.Data, idx, val, &gradient, &credit, float64(t.weight*t.loss.Curvature()))
-}
-
-// step moves weights and intercept along a gradient; on an error nothing has
-// changed.
-func (m *linear) step(idx []uint32, val []float32, gradient float64) error {
-	st := &m.state.V
-	m.rule.State = st.Rule
-	if err := m.rule.Step(m.table.Data, idx, val, gradient); err != nil {
-		return errStep
-	}
-	if m.own != nil {
-		m.own.State = st.Own
-		if err := m.own.Step(st.Intercept[:], always, one, gradient); err != nil {
-			m.rule.Undo(m.table.Data, idx)
-			return errStep
-		}
-		st.Own = m.own.State
-	}
-	st.Rule = m.rule.State
-	m.table.Touch(idx)
-	st.Version++
+	m.touch(m.table, idx, 0)
+	m.state.V.Version++
 	return nil
 }
 

@@ -19,7 +19,7 @@ const (
 
 // credit sets for each expert the gradient at its own score, and what its weight
 // is to be multiplied by.
-func (m *linear) credit(t *target, score float64, gradient, credit *[optim.Experts]float64) {
+func (m *core) credit(t *target, score float64, gradient, credit *[optim.Experts]float64) {
 	scores := m.rule.Scores()
 	switch t.loss.Kind {
 	case loss.Log:
@@ -60,7 +60,7 @@ func (m *linear) credit(t *target, score float64, gradient, credit *[optim.Exper
 
 // lossRate takes up the loss of the mixture and returns one over twice its recent
 // mean.
-func (m *linear) lossRate(t *target, score float64) float64 {
+func (m *core) lossRate(t *target, score float64) float64 {
 	s := &m.rule.Shared
 	s.LossWeight = float64(recentKept*s.LossWeight) + 1
 	s.Loss += (t.loss.Value(score, t.label) - s.Loss) / s.LossWeight

@@ -605,7 +605,7 @@ func TestChangedFile(t *testing.T) {
 	const n = 2000
 	// A crash leaves steps to replay: nothing is saved before.
 	p := load(t, clicks, "TASKS", "partitions", "PARTITIONS", "1", "LOCAL", "1h")
-	changed := load(t, strings.Replace(clicks, "{label: y}", "{label: y, optimizer: {adagrad: {rate: 0.1}}}", 1), "TASKS", "partitions", "PARTITIONS", "1")
+	changed := load(t, strings.Replace(clicks, "{label: y}", "{label: y, optimizer: {mixture: {rate: 0.5}}}", 1), "TASKS", "partitions", "PARTITIONS", "1")
 	c := newCluster(t, p, events(n, false))
 	dir := t.TempDir()
 	l := c.start(dir, run.Options{PollRows: 20})

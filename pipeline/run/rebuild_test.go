@@ -45,7 +45,7 @@ operators:
     vectorize: {bits: 12, numeric: [price], categorical: [user, site], CROSS}
   ctr:
     from: features
-    logistic_regression: {label: y}
+    logistic_regression: {label: y, optimizer: adagrad}
   renamed:
     from: ctr
     select: {columns: {id: id, user: user, p: ctr.probability, s: ctr.score, version: ctr.version}}
@@ -438,7 +438,7 @@ func testTampered(t *testing.T, c *cluster, past connectors.History, last *run.R
 		})
 	}
 	t.Run("another file", func(t *testing.T) {
-		other := &cluster{t: t, addrs: c.addrs, p: loadAds(t, "ads", "cross: [[user, site]]", "{label: y}", "{label: y, l2: 0.001}")}
+		other := &cluster{t: t, addrs: c.addrs, p: loadAds(t, "ads", "cross: [[user, site]]", "{label: y, optimizer", "{label: y, l2: 0.001, optimizer")}
 		_, err := other.rebuild(past, run.RebuildOptions{})
 		if err == nil || !regexp.MustCompile(`task 0: steps 1 to \d+ were made by another pipeline file`).MatchString(err.Error()) {
 			t.Error(err)

@@ -20,6 +20,7 @@ const pageShift = 10 // log2(PageLen)
 type Table struct {
 	// Data holds row i at Data[i*Stride() : (i+1)*Stride()]. Whoever writes to it
 	// calls Touch for the row, before or after, but before the next checkpoint.
+	// A table made by NewGrowing has only the rows that it has grown to.
 	Data []float32
 	// Apart is how many rows at the end NonZero and L2 leave out: an intercept,
 	// say, that is no weight of a feature.
@@ -57,7 +58,36 @@ func New(rows, stride int) *Table {
 	return t
 }
 
-// Rows returns the number of rows.
+// NewGrowing returns a table that is to have up to most rows, and has none yet:
+// what depends on how much of it is needed calls Grow. A stored table brings the
+// rows that it holds.
+func NewGrowing(most, stride int) *Table {
+	if most < 0 || stride < 1 || stride > math.MaxInt32 || most > math.MaxInt/4/stride {
+		panic(fmt.Sprintf("weights: a table of %d rows of %d", most, stride))
+	}
+	t := New(0, stride)
+	t.rows = most
+	pages := (most*stride + PageLen - 1) / PageLen
+	t.dirty, t.saved = make([]uint8, pages), make([]uint8, pages)
+	return t
+}
+
+// Grow gives Data room for the first rows rows. Their values are zero, and it is
+// no change of the table.
+func (t *Table) Grow(rows int) {
+	if rows > t.rows {
+		panic(fmt.Sprintf("weights: %d rows of a table of %d", rows, t.rows))
+	}
+	n := rows * t.stride
+	if whole := (n + PageLen - 1) / PageLen * PageLen; n < whole {
+		n = min(whole, t.rows*t.stride) // no page is cut
+	}
+	if n > len(t.Data) {
+		t.Data = append(make([]float32, 0, n), t.Data...)[:n]
+	}
+}
+
+// Rows returns the number of rows, of a growing table the most there may be.
 func (t *Table) Rows() int { return t.rows }
 
 // Stride returns the number of float32 in a row.
@@ -87,7 +117,7 @@ func (t *Table) TouchRow(i int) { t.touchWide(i) }
 
 // TouchAll marks every row as written.
 func (t *Table) TouchAll() {
-	for i := range t.dirty {
+	for i := range t.pages() {
 		t.dirty[i] = 1
 	}
 }
@@ -130,12 +160,12 @@ func (t *Table) L2() float64 {
 // page that was ever written, its first slot 0 and its end. A large table is
 // mostly pages that never were.
 func (t *Table) written(yield func(lo, hi int) bool) {
-	for p := range t.dirty {
+	for p := range t.pages() {
 		if t.dirty[p]|t.saved[p] == 0 {
 			continue
 		}
 		first := (p*PageLen + t.stride - 1) / t.stride * t.stride
-		if !yield(first, min((p+1)*PageLen, (t.rows-t.Apart)*t.stride)) {
+		if !yield(first, min((p+1)*PageLen, len(t.Data), (t.rows-t.Apart)*t.stride)) {
 			return
 		}
 	}
@@ -175,7 +205,7 @@ func (t *Table) All(yield func(key, value []byte) bool) {
 		return
 	}
 	var key [4]byte
-	for p := range t.dirty {
+	for p := range t.pages() {
 		values := t.page(p)
 		if allZero(values) {
 			continue
@@ -207,6 +237,7 @@ func (t *Table) Load(key, value []byte) error {
 	if !t.headed {
 		return errNoHeader
 	}
+	t.Grow(min(t.rows, ((p+1)*PageLen+t.stride-1)/t.stride))
 	if err := decodePage(t.page(p), p, value); err != nil {
 		return err
 	}
@@ -214,10 +245,13 @@ func (t *Table) Load(key, value []byte) error {
 	return nil
 }
 
+// pages is how many pages Data has.
+func (t *Table) pages() int { return (len(t.Data) + PageLen - 1) / PageLen }
+
 func (t *Table) pageKey(p int) []byte { return appendPageKey(t.key[:0], p) }
 
 func (t *Table) page(p int) []float32 {
-	return t.Data[p*PageLen : min((p+1)*PageLen, len(t.Data))]
+	return t.Data[min(p*PageLen, len(t.Data)):min((p+1)*PageLen, len(t.Data))]
 }
 
 // nextMark returns the first marked page at or after p, or -1.

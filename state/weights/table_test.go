@@ -366,3 +366,51 @@ func BenchmarkChanged(b *testing.B) {
 		})
 	}
 }
+
+// A growing table is restored from what it stored, whatever it had grown to, and
+// growing is no change.
+func TestGrowing(t *testing.T) {
+	const most, stride = 4000, 3
+	a := NewGrowing(most, stride)
+	if a.Rows() != most || len(a.Data) != 0 {
+		t.Fatalf("%d rows, %d values", a.Rows(), len(a.Data))
+	}
+	store := map[string][]byte{}
+	save := func() {
+		a.Changed(func(key, value []byte) bool {
+			if value == nil {
+				delete(store, string(key))
+			} else {
+				store[string(key)] = slices.Clone(value)
+			}
+			return true
+		})
+	}
+	save()
+	for _, rows := range []int{10, 341, 1500, most} {
+		a.Grow(rows)
+		a.Row(rows - 1)[1] = float32(rows)
+		a.TouchRow(rows - 1)
+		save()
+		b := NewGrowing(most, stride)
+		for _, key := range slices.Sorted(maps.Keys(store)) {
+			if err := b.Load([]byte(key), store[key]); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if len(b.Data) < rows*stride {
+			t.Fatalf("after %d rows %d values are restored", rows, len(b.Data))
+		}
+		entries := func(x *Table) (all []string) {
+			x.All(func(key, value []byte) bool { all = append(all, string(key)+string(value)); return true })
+			return all
+		}
+		if !slices.Equal(entries(a), entries(b)) || a.L2() != b.L2() || a.NonZero() != b.NonZero() {
+			t.Errorf("after %d rows the restored table differs", rows)
+		}
+		b.Grow(most)
+		if !slices.Equal(entries(a), entries(b)) {
+			t.Errorf("after %d rows growing changed the table", rows)
+		}
+	}
+}
