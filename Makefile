@@ -6,7 +6,7 @@ PKGS    := ./...
 REPORT   = $(GO) run ./internal/testutil/testreport
 TOOLS    = $(GO) tool -modfile=internal/lint/tools.mod
 
-.PHONY: help build test race lint fmt demo bench faults soak fuzz docs clean
+.PHONY: help build test race lint fmt demo bench quality faults soak fuzz docs clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -37,6 +37,11 @@ BENCH ?= -events 4000000 -rounds 5 -latency -recovery -peers all
 bench: ## measure beside a bare pass-through and other engines on a real Kafka (needs java and mvn, python3.11 for two peers; quiet machine, 25 minutes; BENCH="-quick -peers gohand" for a look)
 	$(GO) run ./bench/throughput $(BENCH) -json bench/results/throughput.json
 	$(GO) -C bench/plot run . ../results/throughput.json ../results/throughput.png
+
+QUALITY ?= -data ../shared/data
+quality: ## measure predictions beside other learners over the streams in a folder (needs it; python3.11 for the others, which are left out without it; 30 minutes at first, then what is kept is used; QUALITY="-data DIR -quick" for a look)
+	$(GO) run ./bench/quality $(QUALITY) -json bench/results/quality.json
+	$(GO) -C bench/plot run . -quality ../results/quality.json ../results/quality
 
 faults: ## break a real Kafka and real workers in every way known, and check what is lost (needs java and mvn; 25 minutes)
 	$(GO) run ./bench/faults

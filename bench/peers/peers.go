@@ -242,3 +242,6 @@ func Python(ctx context.Context) (string, error) {
 
 // PythonIn returns the interpreter of a folder that [Python] returned.
 func PythonIn(dir string) string { return filepath.Join(dir, "venv", "bin", "python") }
+
+// PythonSource returns a file of python/.
+func PythonSource(name string) ([]byte, error) { return sources.ReadFile("python/" + name) }

@@ -1,8 +1,10 @@
 // Command plot draws what bench/throughput found: events a second, processor time
-// and latency, as a PNG. It is a module of its own, so that the libraries that it
-// draws with are nobody else's.
+// and latency, as a PNG; and what bench/quality found: the loss over the rows of each
+// stream, as a folder of them. It is a module of its own, so that the libraries that
+// it draws with are nobody else's.
 //
 //	go -C bench/plot run . ../results/throughput.json ../results/throughput.png
+//	go -C bench/plot run . -quality ../results/quality.json ../results/quality
 package main
 
 import (
@@ -21,11 +23,15 @@ import (
 )
 
 func main() {
-	if len(os.Args) != 3 {
-		fmt.Fprintln(os.Stderr, "usage: plot RESULTS.json PICTURE.png")
+	args, picture := os.Args[1:], run
+	if len(args) > 0 && args[0] == "-quality" {
+		args, picture = args[1:], quality
+	}
+	if len(args) != 2 {
+		fmt.Fprintln(os.Stderr, "usage: plot RESULTS.json PICTURE.png, or plot -quality RESULTS.json FOLDER")
 		os.Exit(2)
 	}
-	if err := run(os.Args[1], os.Args[2]); err != nil {
+	if err := picture(args[0], args[1]); err != nil {
 		fmt.Fprintln(os.Stderr, "plot:", err)
 		os.Exit(1)
 	}

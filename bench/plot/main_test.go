@@ -32,3 +32,34 @@ func TestRun(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+func TestQuality(t *testing.T) {
+	dir := t.TempDir()
+	from, to := filepath.Join(dir, "a.json"), filepath.Join(dir, "out")
+	for text, ok := range map[string]bool{
+		`{"streams": [{"name": "a", "task": "binary", "rows": 40, "changes": [20], "drifts": [25, 30], "systems": [
+		  {"system": "no_change", "curve": [1, 1]}, {"system": "gradstream", "curve": [0.7, 0.5]}, {"system": "vw"}]},
+		  {"name": "b", "task": "number", "rows": 1, "systems": [{"system": "no_change", "curve": [0]}]}]}`: true,
+		`{"streams": []}`: false,
+		`{`:               false,
+	} {
+		if err := os.WriteFile(from, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if err := quality(from, to); (err == nil) != ok {
+			t.Fatalf("%s: %v", text, err)
+		}
+	}
+	for _, name := range []string{"a", "b"} {
+		f, err := os.Open(filepath.Join(to, name+".png"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if img, err := png.Decode(f); err != nil || img.Bounds().Dx() < 800 {
+			t.Errorf("%s: %v", name, err)
+		}
+		if err := f.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
