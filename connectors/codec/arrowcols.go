@@ -284,7 +284,7 @@ func (p *arrowColumn) sparse(a *ArrowReader, c *batch.Column, f *batch.Field, ro
 		}
 		c.AddFeature(x, v)
 	}
-	x, twice, scratch := repeatedIndex(c.Index[first:], a.idx)
+	x, twice, scratch := RepeatedIndex(c.Index[first:], a.idx)
 	if a.idx = scratch; twice {
 		return fmt.Sprintf("index %d occurs twice", x)
 	}

@@ -128,9 +128,9 @@ func fail(column string, at int, format string, args ...any) *connectors.RowErro
 // offsets have 32 bits.
 func fits(c *batch.Column, n int) bool { return n <= math.MaxInt32-len(c.Bytes) }
 
-// repeatedIndex returns an index that occurs twice in a sparse row. scratch is
+// RepeatedIndex returns an index that occurs twice in a sparse row. scratch is
 // used if the indices do not ascend.
-func repeatedIndex(index []uint32, scratch []uint32) (uint32, bool, []uint32) {
+func RepeatedIndex(index []uint32, scratch []uint32) (uint32, bool, []uint32) {
 	ascending := true
 	for i := 1; i < len(index); i++ {
 		if index[i-1] >= index[i] {

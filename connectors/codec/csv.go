@@ -274,7 +274,7 @@ func (d *CSV) cell(cell []byte, at int, c *batch.Column, f *batch.Field) *connec
 		if off, why := parseSparse(c, cell, f.Dim); why != "" {
 			return fail(f.Name, at+off, "%s", why)
 		}
-		index, twice, scratch := repeatedIndex(c.Index[start:], d.idx)
+		index, twice, scratch := RepeatedIndex(c.Index[start:], d.idx)
 		if d.idx = scratch; twice {
 			return fail(f.Name, at, "index %d occurs twice", index)
 		}

@@ -163,7 +163,7 @@ func (d *jsonDecoder) sparse(i int, c *batch.Column, f *batch.Field) int {
 	default:
 		return d.wrong(i, f, `an object or "index:value …"`)
 	}
-	index, twice, scratch := repeatedIndex(c.Index[start:], d.idx)
+	index, twice, scratch := RepeatedIndex(c.Index[start:], d.idx)
 	if d.idx = scratch; twice {
 		return d.fail(i, f, "index %d occurs twice", index)
 	}

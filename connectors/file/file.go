@@ -1,7 +1,7 @@
 // Package file reads rows from files and writes rows to files: csv with a
 // header, JSON with one object a line, and Arrow IPC (the file and the stream
-// format), each also compressed with gzip or zstd. Files are read as streams:
-// memory does not grow with their size.
+// format), each also compressed with gzip or zstd, and Parquet. Files are read as
+// streams: memory does not grow with their size.
 package file
 
 import (
@@ -24,7 +24,7 @@ import (
 
 // Options say what to make of a file.
 type Options struct {
-	Format string        // csv, jsonl or arrow; "" = by the file's extension
+	Format string        // csv, jsonl, arrow or parquet; "" = by the file's extension
 	Schema *batch.Schema // columns to read
 	Time   string        // the column that is the event time, a timestamp or int64 milliseconds; "" = every row has time 0
 	Codec  codec.Options // bounds
@@ -40,10 +40,11 @@ const arrowMessage = 1 << 30
 var extensions = map[string]string{
 	".csv": "csv", ".jsonl": "jsonl", ".ndjson": "jsonl", ".json": "jsonl",
 	".arrow": "arrow", ".arrows": "arrow", ".ipc": "arrow", ".feather": "arrow",
+	".parquet": "parquet", ".pq": "parquet",
 }
 
 // Formats lists the formats in words, for messages and help.
-const Formats = "csv, jsonl (also ndjson, json) or arrow, each also with .gz or .zst"
+const Formats = "csv, jsonl (also ndjson, json), arrow or parquet, each also with .gz or .zst"
 
 // formatOf returns the format of a path and its compression: "", ".gz" or ".zst".
 func formatOf(path, format string) (string, string, error) {
@@ -55,7 +56,7 @@ func formatOf(path, format string) (string, string, error) {
 		packed = ""
 	}
 	switch format {
-	case "csv", "jsonl", "arrow":
+	case "csv", "jsonl", "arrow", "parquet":
 		return format, packed, nil
 	case "json", "ndjson":
 		return "jsonl", packed, nil
@@ -72,7 +73,7 @@ func formatOf(path, format string) (string, string, error) {
 }
 
 // Open opens a file for reading. It reads the header of a csv file and the
-// schema of an Arrow file, and fails if columns of the schema are missing there.
+// schema of an Arrow or Parquet file, and fails if columns of the schema are missing there.
 func Open(path string, o Options) (connectors.Reader, error) {
 	format, packed, err := formatOf(path, o.Format)
 	if err != nil {
@@ -91,7 +92,7 @@ func Open(path string, o Options) (connectors.Reader, error) {
 	if err := r.open(packed); err != nil {
 		return nil, err
 	}
-	rows, err := openRows(format, r.in, o)
+	rows, err := r.openRows(format, o)
 	if err != nil {
 		r.Close()
 		return nil, r.explain(err)
@@ -108,11 +109,14 @@ type rowSource interface {
 	close()
 }
 
-func openRows(format string, in *bufio.Reader, o Options) (rowSource, error) {
-	if format == "arrow" {
-		return openArrow(in, o)
+func (r *reader) openRows(format string, o Options) (rowSource, error) {
+	switch format {
+	case "arrow":
+		return openArrow(r.in, o)
+	case "parquet":
+		return openParquet(r, o)
 	}
-	return openText(format, in, o)
+	return openText(format, r.in, o)
 }
 
 type reader struct {

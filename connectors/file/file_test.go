@@ -191,10 +191,10 @@ func TestRead(t *testing.T) {
 		{name: "time.csv", data: "x\n1\n", columns: "x: float64", time: "ts", want: []string{"open: time.csv: the time column ts is not in the schema"}},
 		{name: "empty.arrow", data: "", columns: "x: int64", want: []string{"open: empty.arrow: empty file; expected Arrow data"}},
 		{name: "text.arrow", data: "x,y\n1,2\n", columns: "x: int64", want: []string{"open: text.arrow: not Arrow data"}},
-		{name: "a.parquet", data: "PAR1", columns: "x: int64",
-			want: []string{`open: a.parquet: unknown format ".parquet"; expected csv, jsonl (also ndjson, json) or arrow, each also with .gz or .zst`}},
+		{name: "a.avro", data: "PAR1", columns: "x: int64",
+			want: []string{`open: a.avro: unknown format ".avro"; expected csv, jsonl (also ndjson, json), arrow or parquet, each also with .gz or .zst`}},
 		{name: "events", data: "", columns: "x: int64",
-			want: []string{`open: events: no format known by its name; expected csv, jsonl (also ndjson, json) or arrow, each also with .gz or .zst`}},
+			want: []string{`open: events: no format known by its name; expected csv, jsonl (also ndjson, json), arrow or parquet, each also with .gz or .zst`}},
 	} {
 		o := Options{Schema: schema(strings.Split(c.columns, ", ")...), Time: c.time, Codec: c.codec}
 		files := map[string][]byte{c.name: []byte(c.data), c.name + ".gz": gz(c.data), c.name + ".zst": zst(c.data)}
@@ -216,10 +216,10 @@ func TestRead(t *testing.T) {
 func TestFormatOption(t *testing.T) {
 	path := write(t, "data.txt.gz", gz("{\"x\":1}\n"))
 	for format, want := range map[string]string{
-		"json":    "0@0: 1",
-		"jsonl":   "0@0: 1",
-		"csv":     "open: data.txt.gz: line 1: a quotation mark inside of an unquoted cell (at byte 1)",
-		"parquet": `open: data.txt.gz: unknown format "parquet"; expected csv, jsonl (also ndjson, json) or arrow, each also with .gz or .zst`,
+		"json":  "0@0: 1",
+		"jsonl": "0@0: 1",
+		"csv":   "open: data.txt.gz: line 1: a quotation mark inside of an unquoted cell (at byte 1)",
+		"avro":  `open: data.txt.gz: unknown format "avro"; expected csv, jsonl (also ndjson, json), arrow or parquet, each also with .gz or .zst`,
 	} {
 		if got := read(t, path, Options{Format: format, Schema: schema("x: int64")}, 10); len(got) != 1 || got[0] != want {
 			t.Errorf("%s: got %s, want %s", format, got, want)

@@ -68,6 +68,7 @@ type Writer struct {
 
 	arrow   *codec.ArrowWriter
 	pending *batch.Batch // rows of the Arrow batch being filled
+	parquet *parquetWriter
 }
 
 // arrowBatch is how many rows an Arrow file has in each of its batches.
@@ -90,6 +91,8 @@ func Create(path string, o Options) (*Writer, error) {
 	case "arrow":
 		w.pending = batch.New(o.Schema)
 		w.arrow, err = codec.NewArrowWriter(out.out, o.Schema, o.Codec)
+	case "parquet":
+		w.parquet = newParquetWriter(out.out, o.Schema)
 	case "csv":
 		w.buf = append(codec.AppendCSVHeader(nil, o.Schema, o.Codec), '\n')
 		if _, err = out.out.Write(w.buf); err == nil {
@@ -113,7 +116,7 @@ func (w *Writer) encoderOf(s *batch.Schema) (connectors.Encoder, error) {
 	if enc := w.others[s]; enc != nil {
 		return enc, nil
 	}
-	if w.format == "csv" || w.format == "arrow" {
+	if w.format != "jsonl" {
 		return nil, fmt.Errorf("%s: rows of other columns than the file's; write JSON lines (.jsonl)", w.out.file.Name())
 	}
 	enc, err := codec.NewEncoder("json", s, w.options.Codec)
@@ -133,6 +136,9 @@ func (w *Writer) Write(b *batch.Batch, lo, hi int) error {
 	encoder, err := w.encoderOf(b.Schema)
 	if err != nil {
 		return err
+	}
+	if w.parquet != nil {
+		return w.parquet.write(b, lo, hi)
 	}
 	if w.arrow == nil {
 		if lo >= hi {
@@ -172,6 +178,9 @@ func (w *Writer) Close() error {
 	var err error
 	if w.arrow != nil {
 		err = errors.Join(w.flush(), w.arrow.Close())
+	}
+	if w.parquet != nil {
+		err = w.parquet.w.Close()
 	}
 	return errors.Join(err, w.out.Close())
 }

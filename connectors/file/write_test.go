@@ -86,7 +86,7 @@ func TestWriteRead(t *testing.T) {
 
 func TestWriteBad(t *testing.T) {
 	s, _ := rowsOf(0)
-	if _, err := Create("x.parquet", Options{Schema: s}); err == nil || err.Error() != `x.parquet: unknown format ".parquet"; expected `+Formats {
+	if _, err := Create("x.avro", Options{Schema: s}); err == nil || err.Error() != `x.avro: unknown format ".avro"; expected `+Formats {
 		t.Errorf("got %v", err)
 	}
 	if _, err := Create(t.TempDir()+"/no/such/x.csv", Options{Schema: s}); !errors.Is(err, os.ErrNotExist) {
