@@ -92,6 +92,7 @@ var layers = []struct {
 }{
 	{"operators/learn/optim", nil, false, "step rules are pure maths"},
 	{"operators/learn/loss", []string{"internal/exact"}, false, "losses are pure maths"},
+	{"operators/learn/kalman", nil, false, "filters are pure maths"},
 	{"operators/learn/gaussian", []string{"internal/exact"}, false, "densities are pure maths"},
 	{"operators/learn/reference", []string{"operators/learn/optim", "operators/learn/loss", "operators/feature/scale"}, false, "it drives the pure maths alone"},
 	{"operators/feature/scale", []string{"operators/feature/quantile"}, false, "scalers are pure maths"},

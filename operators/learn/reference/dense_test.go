@@ -2,6 +2,7 @@ package reference
 
 import (
 	"maps"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -246,4 +247,25 @@ func TestHoeffdingTreeRiver(t *testing.T) {
 			t.Errorf("%s: %v leaves, want %v", c.set, leaves, c.leaves)
 		}
 	}
+}
+
+// meanErrors of a regression, over the rows that have a prediction.
+func meanErrors(out *batch.Batch) (mae, rmse float64) {
+	p, y, n := out.Col("m.prediction"), out.Col("y"), 0.0
+	for row := range out.N {
+		if label, ok := y.Number(row); ok && !p.Null(row) {
+			d := p.Floats[row] - label
+			mae, rmse, n = mae+math.Abs(d), rmse+d*d, n+1
+		}
+	}
+	return mae / n, math.Sqrt(rmse / n)
+}
+
+// River's Bayesian linear regression, alpha and beta 1, nothing scaled.
+func TestBayesianLinearRegression(t *testing.T) {
+	rows := numbersAndLabel(t, streams, "trump_approval", "float64")
+	out, _ := alone(t, rows, "bayesian_linear_regression: {label: y, intercept: false}")
+	mae, _ := meanErrors(out)
+	t.Logf("MAE %.6f", mae)
+	near(t, "MAE", mae, 0.5864, 1e-4)
 }
