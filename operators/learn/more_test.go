@@ -20,4 +20,7 @@ var moreCases = []optest.Case{
 	{Operator: "hoeffding_tree", Name: "majority", In: denseClass, Config: "{label: y, grace_period: 5, leaf: majority, classes: [red, green, blue], max_leaves: 3, delta: 0.5}"},
 	{Operator: "bayesian_linear_regression", Name: "all numbers", In: denseNumber, Config: "{label: y}"},
 	{Operator: "bayesian_linear_regression", Name: "no intercept", In: denseNumber, Config: "{label: c, numeric: [a, d], intercept: false, alpha: 0.01, beta: 100}"},
+	{Operator: "holt_winters", Name: "no season", In: "y:float64?\n1\n2.5\n\n4\n", Config: "{label: y, horizon: 3}"},
+	{Operator: "holt_winters", Name: "additive", In: "y:int64?\n1\n2\n\n4\n", Config: "{label: y, season: {additive: {period: 4}}, horizon: 5}"},
+	{Operator: "holt_winters", Name: "multiplicative", In: "y:float64?\n1\n2.5\n\n4\n", Config: "{label: y, season: {multiplicative: {period: 3}}}"},
 }

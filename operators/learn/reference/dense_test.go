@@ -1,6 +1,7 @@
 package reference
 
 import (
+	"fmt"
 	"maps"
 	"math"
 	"slices"
@@ -9,6 +10,7 @@ import (
 
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/learn"
+	"github.com/gradstream/gradstream/operators/optest"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
 )
@@ -268,4 +270,42 @@ func TestBayesianLinearRegression(t *testing.T) {
 	mae, _ := meanErrors(out)
 	t.Logf("MAE %.6f", mae)
 	near(t, "MAE", mae, 0.5864, 1e-4)
+}
+
+// Holt-Winters over the airline passengers: the forecasts made 1 to 12 months
+// before, over the last 120 months, against River's aligned with their months.
+func TestHoltWinters(t *testing.T) {
+	rows := typed(t, streams, "airline_passengers", "y:float64,month:string")
+	out, _ := alone(t, rows, "holt_winters: {label: y, alpha: 0.3, beta: 0.1, gamma: 0.6, season: {multiplicative: {period: 12}}, horizon: 12}")
+	y := out.Col("y").Floats
+	for k, want := range []float64{8.287597, 9.747728, 10.95636, 11.816511, 12.292601, 13.226323, 13.851744, 14.527356, 15.149715, 16.453505, 16.874186, 17.972966} {
+		ahead := out.Col(fmt.Sprintf("m.ahead.%d", k+1))
+		mae := 0.0
+		for row := 11; row < 131; row++ {
+			mae += math.Abs(ahead.Floats[row]-y[row+k+1]) / 120
+		}
+		near(t, fmt.Sprintf("MAE %d ahead", k+1), mae, want, 6e-7)
+	}
+	for row := 12; row < out.N; row++ {
+		if out.Col("m.prediction").Floats[row] != out.Col("m.ahead.1").Floats[row-1] {
+			t.Fatalf("row %d: the prediction is not the forecast of the row before", row)
+		}
+	}
+}
+
+// A season that repeats exactly is forecast exactly once it was seen.
+func TestHoltWintersSeason(t *testing.T) {
+	text := "y\n"
+	for range 10 {
+		text += "3\n-1\n4\n3\n"
+	}
+	tables, err := optest.Parse(text)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, _ := alone(t, tables[0].Rows, "holt_winters: {label: y, season: {additive: {period: 4}}, horizon: 7}")
+	for row := 4; row < out.N; row++ {
+		near(t, fmt.Sprintf("row %d", row), out.Col("m.prediction").Floats[row], out.Col("y").Floats[row], 1e-12)
+		near(t, fmt.Sprintf("row %d, 7 ahead", row), out.Col("m.ahead.7").Floats[row], out.Col("y").Floats[(row+7)%4], 1e-12)
+	}
 }
