@@ -132,7 +132,7 @@ func (o *bayesian) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			continue
 		}
 		d := label - mean
-		if loss := d * d; !finite(loss) {
+		if loss := float64(d * d); !finite(loss) {
 			out.Reject(row, fmt.Errorf("label %q is %v; its squared distance from the prediction is infinite", o.labelName, label))
 			continue
 		} else if !o.filter.Update(&o.s.Filter, d) {

@@ -140,7 +140,7 @@ func (o *holtWinters) Process(_ int, in *batch.Batch, out operators.Emitter) err
 			}
 		}
 		if d := y - before; known && started {
-			lost.Floats[row] = d * d
+			lost.Floats[row] = float64(d * d)
 			o.s.Recent.add(lost.Floats[row])
 		} else {
 			lost.SetNull(row)
