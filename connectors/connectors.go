@@ -142,9 +142,9 @@ type Output struct {
 // Step is what one transaction holds: outputs, one journal record, and the
 // positions reached in the inputs.
 type Step struct {
-	Outputs []Output
-	Journal []byte // the journal record
-	Meta    string // metadata to commit beside the offsets
+	Outputs *Outputs // nil: none
+	Journal []byte   // the journal record
+	Meta    string   // metadata to commit beside the offsets
 	Offsets []Position
 	StepNo  uint64
 	Resolve func(journal []byte) bool // reports whether a journal record read back is this step's; for unknown outcomes

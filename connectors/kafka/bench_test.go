@@ -45,10 +45,7 @@ func benchStep(e *env, outputs int) *connectors.Step {
 	s := e.step(1, 0, 0)
 	s.Journal = make([]byte, 160)
 	for i := range outputs {
-		s.Outputs = append(s.Outputs, connectors.Output{Topic: e.name + ".out", Partition: int32(i % 4), Record: connectors.Record{
-			Key: fmt.Appendf(nil, "u%07d", i), Value: fmt.Appendf(nil, `{"id":"e%08d","p":0.12345678}`, i),
-			Headers: []connectors.Header{{Key: "gs-id", Value: fmt.Appendf(nil, "0/1/%d", i)}},
-		}})
+		s.Outputs.Add(e.name+".out", int32(i%4), 0, fmt.Appendf(nil, "u%07d", i), fmt.Appendf(nil, `{"id":"e%08d","p":0.12345678}`, i), nil)
 	}
 	return s
 }

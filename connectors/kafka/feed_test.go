@@ -82,6 +82,7 @@ func TestFeedReachesTheEnd(t *testing.T) {
 		e.fill(t, 0, 4, e.name+"-b", false)
 		e.fill(t, 0, 2, e.name+"-c", true)
 		e.fill(t, 0, 4, e.name+"-d", false)
+		e.settle(t, e.name+".in", 0)
 		_, end, err := c.bounds(testContext(t), e.in(0))
 		if err != nil {
 			t.Fatal(err)

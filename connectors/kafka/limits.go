@@ -27,14 +27,16 @@ type batchLimits struct {
 // batchBytes lets batches be as large as their topic allows, as far as it was
 // learnt.
 func (c *Cluster) batchBytes() kgo.ProducerOpt {
-	return kgo.ProducerBatchMaxBytesFn(func(topic string) int32 {
-		c.limits.mu.Lock()
-		defer c.limits.mu.Unlock()
-		if n, ok := c.limits.most[topic]; ok {
-			return n
-		}
-		return defaultBatchBytes
-	})
+	return kgo.ProducerBatchMaxBytesFn(c.batchLimit)
+}
+
+func (c *Cluster) batchLimit(topic string) int32 {
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	if n, ok := c.limits.most[topic]; ok {
+		return n
+	}
+	return defaultBatchBytes
 }
 
 // learnLimits asks once how large the records of the output topics may be. It

@@ -155,12 +155,19 @@ func (e *env) step(n, outputs int, task int32) *connectors.Step {
 		Offsets: []connectors.Position{{TopicPartition: connectors.TopicPartition{Topic: e.name + ".in", Partition: task}, Next: int64(n)}},
 	}
 	s.Resolve = func(journal []byte) bool { return string(journal) == string(s.Journal) }
+	s.Outputs = &connectors.Outputs{}
+	s.Outputs.Identify("gs-id", fmt.Appendf(nil, "%d/%d/", task, n))
 	for i := range outputs {
-		s.Outputs = append(s.Outputs, connectors.Output{Topic: e.name + ".out", Partition: task, Record: connectors.Record{
-			Value: fmt.Appendf(nil, "%d/%d", n, i), Headers: []connectors.Header{{Key: "gs-id", Value: fmt.Appendf(nil, "%d/%d/%d", task, n, i)}},
-		}})
+		s.Outputs.Add(e.name+".out", task, 0, nil, fmt.Appendf(nil, "%d/%d", n, i), nil)
 	}
 	return s
+}
+
+// change lets f change the outputs of a step.
+func change(s *connectors.Step, f func([]connectors.Output)) {
+	list := s.Outputs.List()
+	f(list)
+	s.Outputs = connectors.OutputsOf(list...)
 }
 
 // want returns the values of such outputs.

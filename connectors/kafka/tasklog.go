@@ -53,7 +53,6 @@ type taskLog struct {
 	shut    bool         // no more are to be opened
 
 	records []kgo.Record // those handed over since the last flush; reused
-	headers []kgo.RecordHeader
 	journal kgo.Record
 }
 
@@ -236,40 +235,26 @@ func (l *taskLog) settle(ctx context.Context, s *connectors.Step) (at int64, com
 	return at, committed, err
 }
 
-// sendStep sends the step as one transaction. The memory of records is used again
-// after each flush, so it stays small however large a step is.
+// sendStep sends the step as one transaction. The journal record goes first: once
+// it is acknowledged the client knows that there is a transaction to end, whatever
+// becomes of the outputs.
 func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Time) (phase, error) {
-	if need := min(len(s.Outputs), maxBuffered); len(l.records) < need {
-		l.records = make([]kgo.Record, min(need+need/4, maxBuffered))
-	}
 	if err := l.out.begin(); err != nil {
 		return phaseBegin, err
-	}
-	for i := range s.Outputs {
-		if err := l.out.room(ctx); err != nil {
-			return phaseSend, err
-		}
-		if l.out.count == 0 {
-			l.headers = l.headers[:0]
-		}
-		o, r := &s.Outputs[i], &l.records[l.out.count]
-		*r = kgo.Record{Key: o.Key, Value: o.Value, Topic: o.Topic, Partition: o.Partition, Timestamp: now}
-		if o.Time != 0 {
-			r.Timestamp = time.UnixMilli(o.Time)
-		}
-		if len(o.Headers) > 0 {
-			lo := len(l.headers)
-			for _, h := range o.Headers {
-				l.headers = append(l.headers, kgo.RecordHeader(h))
-			}
-			r.Headers = l.headers[lo:len(l.headers):len(l.headers)]
-		}
-		l.out.put(ctx, r)
 	}
 	l.journal = kgo.Record{Value: s.Journal, Topic: l.c.opt.JournalTopic, Partition: int32(l.task), Timestamp: now}
 	l.out.put(ctx, &l.journal)
 	if err := l.out.flush(ctx); err != nil {
 		return phaseSend, err
+	}
+	if s.Outputs.Len() > 0 {
+		send := l.sendRecords
+		if l.out.pub != nil {
+			send = l.out.pub.send
+		}
+		if err := send(ctx, s.Outputs, now); err != nil {
+			return phaseSend, err
+		}
 	}
 	if len(s.Offsets) > 0 {
 		err := l.c.withMembership(l.task, func(id string, gen int32, instance *string) error {
@@ -280,6 +265,30 @@ func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Tim
 		}
 	}
 	return phaseEnd, l.out.end(ctx, kgo.TryCommit)
+}
+
+// sendRecords sends the outputs record by record, as the client's own producing has
+// it. The memory of records is used again after each flush, so it stays small
+// however large a step is.
+func (l *taskLog) sendRecords(ctx context.Context, o *connectors.Outputs, now time.Time) error {
+	if need := min(o.Len(), maxBuffered); len(l.records) < need {
+		l.records = make([]kgo.Record, min(need+need/4, maxBuffered))
+	}
+	for i := range o.Len() {
+		if err := l.out.room(ctx); err != nil {
+			return err
+		}
+		x, r := o.At(i), &l.records[l.out.count]
+		*r = kgo.Record{Key: x.Key, Value: x.Value, Topic: x.Topic, Partition: x.Partition, Timestamp: now}
+		if x.Time != 0 {
+			r.Timestamp = time.UnixMilli(x.Time)
+		}
+		for _, h := range x.Headers {
+			r.Headers = append(r.Headers, kgo.RecordHeader(h))
+		}
+		l.out.put(ctx, r)
+	}
+	return l.out.flush(ctx)
 }
 
 // die ends the use of the log: after any error the caller must fence again or

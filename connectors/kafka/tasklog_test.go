@@ -101,8 +101,7 @@ func sendOnly(ctx context.Context, l *taskLog, s *connectors.Step) (phase, error
 	if err := l.out.begin(); err != nil {
 		return phaseSend, err
 	}
-	for i := range s.Outputs {
-		o := &s.Outputs[i]
+	for _, o := range s.Outputs.List() {
 		l.out.put(ctx, &kgo.Record{Topic: o.Topic, Partition: o.Partition, Value: o.Value})
 	}
 	l.out.put(ctx, &kgo.Record{Topic: l.c.opt.JournalTopic, Partition: int32(l.task), Value: s.Journal})
@@ -192,7 +191,7 @@ func TestFinalErrors(t *testing.T) {
 		e := fake(t)
 		l := fenced(t, e.open(t, 1, nil), 0, "open")
 		s := e.step(1, 1, 0)
-		s.Outputs[0].Topic = e.name + ".nowhere"
+		change(s, func(outs []connectors.Output) { outs[0].Topic = e.name + ".nowhere" })
 		if _, err := l.Commit(testContext(t), s); err == nil || !strings.Contains(err.Error(), e.name+".nowhere") {
 			t.Errorf("got %v; want it to name the topic", err)
 		}
@@ -201,7 +200,7 @@ func TestFinalErrors(t *testing.T) {
 		each(t, func(t *testing.T, e *env) {
 			l := fenced(t, e.open(t, 1, nil), 0, "open")
 			s := e.step(1, 3, 0)
-			s.Outputs[1].Value = make([]byte, 3<<20)
+			change(s, func(outs []connectors.Output) { outs[1].Value = make([]byte, 3<<20) })
 			if _, err := l.Commit(testContext(t), s); err == nil || !strings.Contains(err.Error(), e.name+".out") {
 				t.Errorf("got %v; want it to name the topic", err)
 			}
@@ -299,12 +298,12 @@ func TestLargeRecords(t *testing.T) {
 		}
 		l := fenced(t, c, 0, "open")
 		s := e.step(1, 1, 0)
-		s.Outputs[0].Topic, s.Outputs[0].Value = errorsTopic, make([]byte, 3<<20)
+		change(s, func(outs []connectors.Output) { outs[0].Topic, outs[0].Value = errorsTopic, make([]byte, 3<<20) })
 		if _, err := l.Commit(testContext(t), s); err != nil {
 			t.Fatal(err)
 		}
 		s = e.step(2, 1, 0)
-		s.Outputs[0].Value = make([]byte, 3<<20)
+		change(s, func(outs []connectors.Output) { outs[0].Value = make([]byte, 3<<20) })
 		if _, err := l.Commit(testContext(t), s); err == nil || !strings.Contains(err.Error(), e.name+".out") {
 			t.Fatalf("a record too large for its topic: %v", err)
 		}

@@ -16,9 +16,10 @@ import (
 
 // txnClient is a producer with a transactional id. It is used by one goroutine.
 type txnClient struct {
-	c  *Cluster
-	cl *kgo.Client
-	id string
+	c   *Cluster
+	cl  *kgo.Client
+	id  string
+	pub *publisher // nil without transactions of version 2
 
 	promise func(*kgo.Record, error) // one for all records: no closure a record
 	bytes   int                      // handed over since the last flush
@@ -57,6 +58,12 @@ func (c *Cluster) newTxnClient(id string, timeout time.Duration, compressed stri
 		return nil, err
 	}
 	t := &txnClient{c: c, cl: cl, id: id}
+	if c.tv2 {
+		if t.pub, err = t.newPublisher(codec); err != nil {
+			cl.Close()
+			return nil, err
+		}
+	}
 	t.promise = func(r *kgo.Record, err error) {
 		if err == nil {
 			return

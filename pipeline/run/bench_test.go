@@ -164,8 +164,8 @@ func TestCoreAllocates(t *testing.T) {
 			if n := testing.AllocsPerRun(3, run); n > 8 {
 				t.Errorf("a step of %d events allocates %.0f times; expected none for an event", stepRows, n)
 			}
-			if len(out.list) != stepRows {
-				t.Errorf("%d outputs", len(out.list))
+			if out.Len() != stepRows {
+				t.Errorf("%d outputs", out.Len())
 			}
 		})
 	}

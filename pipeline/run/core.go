@@ -416,12 +416,12 @@ func (c *core) rejectRow(b *batch.Batch, row, rank int, node string, why error) 
 // end closes the step and gathers its outputs into out: sinks by name, within a
 // sink by the input row that caused the output, then the rejected records.
 func (c *core) end(step uint64, out *outputs) error {
-	records, bytes, headers := len(c.errs.refs), 0, 0
+	records, bytes := len(c.errs.refs), 0
 	for _, s := range c.sinks {
-		r, b, h := s.size()
-		records, bytes, headers = records+r, bytes+b, headers+h
+		r, b := s.size()
+		records, bytes = records+r, bytes+b
 	}
-	out.begin(c.task, step, records, bytes, headers)
+	out.begin(c.task, step, records, bytes)
 	for _, s := range c.sinks {
 		if err := s.flush(out); err != nil {
 			return fmt.Errorf("sink %s: %w", s.def.Name, err)
@@ -429,7 +429,7 @@ func (c *core) end(step uint64, out *outputs) error {
 	}
 	c.engine.V.Rejected += int64(len(c.errs.refs))
 	c.errs.flush(out)
-	c.engine.V.Outputs += int64(len(out.list))
+	c.engine.V.Outputs += int64(out.Len())
 	out.seal()
 	return nil
 }

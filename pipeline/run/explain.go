@@ -297,13 +297,13 @@ func (x *explainer) find() bool {
 // locate finds where the output comes from, or says why it cannot be explained.
 func (x *explainer) locate() error {
 	out := &x.r.rep.out
-	if x.id.Index >= len(out.list) {
-		if len(out.list) == 0 {
+	if x.id.Index >= out.Len() {
+		if out.Len() == 0 {
 			return wrongRequest("step %d of task %d has no outputs", x.id.Step, x.id.Task)
 		}
-		return wrongRequest("step %d of task %d has no output %d; it has %d, from 0", x.id.Step, x.id.Task, x.id.Index, len(out.list))
+		return wrongRequest("step %d of task %d has no output %d; it has %d, from 0", x.id.Step, x.id.Task, x.id.Index, out.Len())
 	}
-	o := &out.list[x.id.Index]
+	o := out.At(x.id.Index)
 	if why, ok := headerOf(&o.Record, "__connect.errors.exception.message"); ok {
 		at, _ := headerOf(&o.Record, "__connect.errors.offset")
 		from, _ := headerOf(&o.Record, "__connect.errors.topic")
@@ -374,7 +374,7 @@ func (x *explainer) feed() error {
 
 // explained puts together what was found and checks that it is the prediction.
 func (x *explainer) explained() (*Explained, error) {
-	made := x.r.rep.out.list[x.id.Index]
+	made := x.r.rep.out.At(x.id.Index)
 	key, value, err := x.recomputed()
 	if err != nil {
 		return nil, err

@@ -121,7 +121,7 @@ func TestCutsNeverShow(t *testing.T) {
 				t.Fatal(err)
 			}
 			var step []string
-			for _, o := range out.list {
+			for _, o := range out.List() {
 				step = append(step, fmt.Sprintf("%s %d %q %q %d %q", o.Topic, o.Partition, o.Key, o.Value, o.Time, o.Headers))
 			}
 			steps, digests = append(steps, step), append(digests, c.digest())
@@ -215,7 +215,7 @@ func TestLargeRecords(t *testing.T) {
 		t.Fatal(err)
 	}
 	rows, records := batch.New(schema), 0
-	for _, o := range out.list {
+	for _, o := range out.List() {
 		if o.Topic != "four" {
 			continue
 		}
@@ -276,8 +276,7 @@ func TestRejectedOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	var got []string
-	for i := range out.list {
-		o := &out.list[i]
+	for _, o := range out.List() {
 		if o.Topic == "tangled.errors" {
 			got = append(got, fmt.Sprintf("%s %s %s by %s", header(&o.Record, "__connect.errors.topic"), header(&o.Record, "__connect.errors.offset"), header(&o.Record, "gradstream-rejections"), header(&o.Record, "gradstream-operator")))
 		}

@@ -222,7 +222,7 @@ func (s *stepBuffer) noteTimes(recs []connectors.Record) {
 // one is due, a checkpoint at its end.
 func (t *task) seal(s *stepBuffer) error {
 	r := &s.record
-	r.Outputs, r.OutHash = int64(len(s.outputs.list)), s.outputs.hash
+	r.Outputs, r.OutHash = int64(s.outputs.Len()), s.outputs.hash
 	due := t.needSave || t.w.now().Sub(t.saved) >= t.w.p.Checkpoint.Local
 	due = due && t.saving.CompareAndSwap(false, true)
 	if r.HasDigest = due; due {
@@ -240,7 +240,7 @@ func (t *task) seal(s *stepBuffer) error {
 		}
 	}
 	s.step = connectors.Step{
-		Outputs: s.outputs.list, Journal: s.journal, StepNo: r.Step, Offsets: s.step.Offsets[:0],
+		Outputs: &s.outputs.Outputs, Journal: s.journal, StepNo: r.Step, Offsets: s.step.Offsets[:0],
 		Resolve: func(journal []byte) bool { return sameStep(journal, r.Step, r.Hash) },
 		Meta:    fmt.Sprintf("%d %x", r.Step, r.Hash[:8]),
 	}

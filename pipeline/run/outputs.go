@@ -13,17 +13,11 @@ import (
 // headerID is the header that every output carries: task/step/index.
 const headerID = "gs-id"
 
-// outputs is the memory of one step's outputs: a list of records whose bytes and
-// headers lie in shared slabs. It is reused from step to step.
-//
-// Slices into a slab stay good when it grows: it moves, and what was written
-// stays behind.
+// outputs is the memory of one step's outputs, used again for later steps.
 type outputs struct {
-	list    []connectors.Output
-	slab    []byte
-	headers []connectors.Header
-	hash    uint64 // of all outputs, set by seal
-	bytes   int    // of keys and values
+	connectors.Outputs
+	hash  uint64 // of all outputs, set by seal
+	bytes int    // of keys and values
 
 	prefix []byte // of the ids: task/step/
 	hasher xxh3.Hasher
@@ -32,38 +26,18 @@ type outputs struct {
 
 // begin empties the list for the outputs of a step. The sizes are what is known of
 // it already, so that memory is taken once and not bit by bit.
-func (o *outputs) begin(task int, step uint64, records, bytes, headers int) {
+func (o *outputs) begin(task int, step uint64, records, bytes int) {
+	o.Reset(records, bytes)
 	o.prefix = append(strconv.AppendUint(append(strconv.AppendInt(o.prefix[:0], int64(task), 10), '/'), step, 10), '/')
-	id := len(o.prefix) + len(strconv.Itoa(records))
-	o.list = reserve(o.list, records)
-	o.slab = reserve(o.slab, bytes+records*id)
-	o.headers = reserve(o.headers, headers+records)
+	o.Identify(headerID, o.prefix)
 	o.hasher.Reset()
 	o.stream = o.stream[:0]
 	o.hash, o.bytes = 0, 0
 }
 
-// reserve returns s without elements and with room for n, and some more, since
-// the next step may be larger.
-func reserve[T any](s []T, n int) []T {
-	if cap(s) < n {
-		return slices.Grow([]T(nil), n+n/8)
-	}
-	return s[:0]
-}
-
-// add lists an output. Key and value are kept, the further headers are copied; a
-// nil key is none.
+// add lists a copy of an output; a nil key is none.
 func (o *outputs) add(topic string, partition int32, time int64, key, value []byte, headers []connectors.Header) {
-	at := len(o.slab)
-	o.slab = strconv.AppendInt(append(o.slab, o.prefix...), int64(len(o.list)), 10)
-	first := len(o.headers)
-	o.headers = append(o.headers, connectors.Header{Key: headerID, Value: o.slab[at:len(o.slab):len(o.slab)]})
-	if len(headers) > 0 {
-		o.headers = append(o.headers, headers...)
-	}
-	o.list = append(o.list, connectors.Output{Topic: topic, Partition: partition,
-		Record: connectors.Record{Key: key, Value: value, Headers: o.headers[first:len(o.headers):len(o.headers)], Time: time}})
+	o.Add(topic, partition, time, key, value, headers)
 	o.bytes += len(key) + len(value)
 
 	n := len(o.stream)

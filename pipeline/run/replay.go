@@ -172,7 +172,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	if err := t.core.end(s.Step, &r.out); err != nil {
 		return err
 	}
-	if n := int64(len(r.out.list)); n != s.Outputs || r.out.hash != s.OutHash {
+	if n := int64(r.out.Len()); n != s.Outputs || r.out.hash != s.OutHash {
 		return fmt.Errorf("task %d: replay of step %d diverged: it makes %d outputs with hash %x, the journal says %d with %x; the program, the pipeline or the input is not what it was", t.id, s.Step, n, r.out.hash, s.Outputs, s.OutHash)
 	}
 	if e := t.core.engine.V; e.Rows-before.Rows != s.Rows || e.Rejected-before.Rejected != s.Rejected || e.Clock != s.Clock || e.Watermark != s.Watermark {

@@ -496,7 +496,7 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 		if len(published) == 0 || published[0].step != step.Step {
 			t.Fatalf("task %d: the outputs of step %d are missing", task, step.Step)
 		}
-		s.compare(task, step, out.list, published[0].outputs, seen)
+		s.compare(task, step, out.List(), published[0].outputs, seen)
 		published = published[1:]
 		if step.HasDigest && step.Digest != c.digest() {
 			t.Errorf("task %d: digest after step %d", task, step.Step)

@@ -354,7 +354,7 @@ func (l *simLog) Commit(ctx context.Context, s *connectors.Step) (int64, error) 
 // simStepOf copies a step's outputs: the engine uses the memory again.
 func simStepOf(s *connectors.Step) *simStep {
 	step := &simStep{step: s.StepNo}
-	for _, o := range s.Outputs {
+	for _, o := range s.Outputs.List() {
 		o.Key, o.Value = slices.Clone(o.Key), slices.Clone(o.Value)
 		o.Headers = slices.Clone(o.Headers)
 		for i := range o.Headers {

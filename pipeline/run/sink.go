@@ -133,41 +133,30 @@ func (k *sink) addHeaders(b *batch.Batch, row, version int) {
 
 const fullHeaders = 2
 
-// size returns how many records, bytes and further headers flush will list, as
-// far as is known.
-func (k *sink) size() (records, bytes, headers int) {
-	return len(k.refs), len(k.slab) + len(k.heads), len(k.headers)
+// size returns how many records and bytes flush will list, as far as is known.
+func (k *sink) size() (records, bytes int) {
+	const lengths = 48 // of the keys of a row's headers, and of all their lengths
+	return len(k.refs), len(k.slab) + len(k.heads) + len(k.headers)/fullHeaders*lengths
 }
 
 // flush moves what was gathered to the step's outputs, ordered by the input row
 // that caused it, and forgets it.
 func (k *sink) flush(out *outputs) error {
-	k.first = len(out.list)
+	k.first = out.Len()
 	if len(k.ports) > 1 {
 		slices.SortStableFunc(k.refs, byCause)
-	}
-	// Copies: the sink gathers the next step while this one is sent.
-	base := len(out.slab)
-	out.slab = append(out.slab, k.slab...)
-	body := out.slab[base:]
-	for i := range k.headers {
-		if h := &k.headers[i]; h.Value != nil {
-			lo := len(out.slab)
-			out.slab = append(out.slab, h.Value...)
-			h.Value = out.slab[lo:len(out.slab):len(out.slab)]
-		}
 	}
 	for i := range k.refs {
 		r := &k.refs[i]
 		var key []byte
 		if r.hasKey {
-			key = body[r.start:r.key:r.key]
+			key = k.slab[r.start:r.key]
 		}
 		var full []connectors.Header
 		if k.def.Headers == "full" {
 			full = k.headers[r.headers : r.headers+fullHeaders]
 		}
-		out.add(k.def.Topic, r.partition, k.time, key, body[r.key:r.val:r.val], full)
+		out.add(k.def.Topic, r.partition, k.time, key, k.slab[r.key:r.val], full)
 	}
 	k.refs, k.slab, k.headers, k.heads = k.refs[:0], k.slab[:0], k.headers[:0], k.heads[:0]
 	for _, p := range k.ports {
@@ -190,20 +179,19 @@ const maxRecordBytes = 768 << 10
 
 // encode lists records with the rows [lo, hi) gathered for a partition.
 func (k *sink) encode(out *outputs, p *sinkPort, partition int32, lo, hi int) error {
-	at := len(out.slab)
-	slab, err := p.enc.Encode(out.slab, p.rows[partition], lo, hi)
+	value, err := p.enc.Encode(k.slab[:0], p.rows[partition], lo, hi)
 	if err != nil {
 		return err
 	}
-	if len(slab)-at > maxRecordBytes && hi-lo > 1 {
+	k.slab = value[:0] // nobody's any more
+	if len(value) > maxRecordBytes && hi-lo > 1 {
 		mid := lo + (hi-lo)/2
 		if err := k.encode(out, p, partition, lo, mid); err != nil {
 			return err
 		}
 		return k.encode(out, p, partition, mid, hi)
 	}
-	out.slab = slab
-	out.add(k.def.Topic, partition, k.time, nil, slab[at:len(slab):len(slab)], nil)
+	out.add(k.def.Topic, partition, k.time, nil, value, nil)
 	return nil
 }
 

@@ -225,7 +225,7 @@ func (w *wrecks) takeOver(l *wreckedLog, s *connectors.Step) {
 	rec.Open.Incarnation = "another"
 	for _, txn := range [][]connectors.Output{
 		{{Topic: "clicks.journal", Record: connectors.Record{Value: encodeOpen(rec.Open)}}},
-		append(cloned(s.Outputs), connectors.Output{Topic: "clicks.journal", Record: connectors.Record{Value: s.Journal}}),
+		append(s.Outputs.List(), connectors.Output{Topic: "clicks.journal", Record: connectors.Record{Value: s.Journal}}),
 	} {
 		err := cl.BeginTransaction()
 		if err == nil {
@@ -251,8 +251,9 @@ func recordsOf(outs []connectors.Output) (all []*kgo.Record) {
 	return all
 }
 
-func cloned(outs []connectors.Output) []connectors.Output {
-	outs = slices.Clone(outs)
+// cloned returns copies of outputs, whose memory the engine uses again.
+func cloned(o *connectors.Outputs) []connectors.Output {
+	outs := o.List()
 	for i := range outs {
 		o := &outs[i]
 		o.Key, o.Value, o.Headers = bytes.Clone(o.Key), bytes.Clone(o.Value), slices.Clone(o.Headers)
@@ -266,12 +267,13 @@ func cloned(outs []connectors.Output) []connectors.Output {
 // outputsOf lets a record say what the outputs are now.
 func outputsOf(s *Step, c *connectors.Step) {
 	var outs []*kgo.Record
-	for i := range c.Outputs {
-		o := &c.Outputs[i]
-		o.Headers = slices.Clone(o.Headers)
+	list := c.Outputs.List()
+	for i := range list {
+		o := &list[i]
 		o.Headers[0].Value = fmt.Appendf(nil, "0/%d/%d", s.N, i)
 		outs = append(outs, &kgo.Record{Topic: o.Topic, Partition: o.Partition, Key: o.Key, Value: o.Value})
 	}
+	c.Outputs = connectors.OutputsOf(list...)
 	s.Outputs, s.OutHash = int64(len(outs)), hashOf(outs)
 }
 
@@ -366,17 +368,18 @@ var wreckage = map[string]func() wreck{
 			if s.N != 3 {
 				return
 			}
-			c.Outputs = cloned(c.Outputs)
-			for i := range c.Outputs {
-				c.Outputs[i].Value = probability.ReplaceAll(c.Outputs[i].Value, []byte(`"p":0.25`))
+			list := c.Outputs.List()
+			for i := range list {
+				list[i].Value = probability.ReplaceAll(list[i].Value, []byte(`"p":0.25`))
 			}
+			c.Outputs = connectors.OutputsOf(list...)
 			outputsOf(s, c)
 		}}
 	},
 	"an output dropped when a step is sent again": func() wreck {
 		return wreck{want: K2, commit: func(l *wreckedLog, ctx context.Context, s *connectors.Step) (int64, error) {
 			if s.StepNo == 3 {
-				s.Outputs = s.Outputs[1:]
+				s.Outputs = connectors.OutputsOf(s.Outputs.List()[1:]...)
 				l.w.broke()
 			}
 			return l.TaskLog.Commit(ctx, s)
@@ -405,7 +408,7 @@ var wreckage = map[string]func() wreck{
 	"outputs outside of the transaction": func() wreck {
 		return wreck{want: I2, commit: func(l *wreckedLog, ctx context.Context, s *connectors.Step) (int64, error) {
 			if s.StepNo == 3 {
-				l.w.resend(s.Outputs)
+				l.w.resend(s.Outputs.List())
 				s.Outputs = nil
 			}
 			return l.TaskLog.Commit(ctx, s)
@@ -474,9 +477,9 @@ var wreckage = map[string]func() wreck{
 	},
 	"rejected records thrown away": func() wreck {
 		return wreck{want: K11, record: func(_ *wreckedLog, s *Step, c *connectors.Step) {
-			n := len(c.Outputs)
-			c.Outputs = slices.DeleteFunc(slices.Clone(c.Outputs), func(o connectors.Output) bool { return o.Topic == "clicks.errors" })
-			if len(c.Outputs) < n {
+			n := c.Outputs.Len()
+			c.Outputs = connectors.OutputsOf(slices.DeleteFunc(c.Outputs.List(), func(o connectors.Output) bool { return o.Topic == "clicks.errors" })...)
+			if c.Outputs.Len() < n {
 				s.Rejected = 0
 				outputsOf(s, c)
 			}

@@ -1,0 +1,158 @@
+package kafka
+
+import (
+	"bytes"
+	"encoding/binary"
+	"hash/crc32"
+	"math/bits"
+	"strconv"
+
+	"github.com/twmb/franz-go/pkg/kgo"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+// batchHeader is the size of what precedes the records of a batch.
+const batchHeader = 61
+
+// recordBatch is a batch of records (message format 2) in the making: for one
+// partition, of one transaction.
+type recordBatch struct {
+	topic     string
+	id        [16]byte // of the topic
+	partition int32
+	buf       []byte // room for the header, then the records
+	n         int32
+	first     int64  // timestamp of the first record
+	most      int64  // greatest timestamp
+	wire      []byte // what seal made of it
+	small     []byte // memory of wire, if it is compressed
+}
+
+// reset empties the batch.
+func (b *recordBatch) reset() {
+	b.buf, b.n = append(b.buf[:0], make([]byte, batchHeader)...), 0
+	b.first, b.most = 0, 0
+}
+
+// varintLen returns how many bytes a signed varint takes.
+func varintLen(v int64) int { return (bits.Len64(uint64(v<<1)^uint64(v>>63)|1) + 6) / 7 }
+
+// lengthOf is varintLen of the length of bytes, and those; nil is -1.
+func lengthOf(b []byte) int {
+	if b == nil {
+		return 1
+	}
+	return varintLen(int64(len(b))) + len(b)
+}
+
+// identity is the header that tells the records of a step apart.
+type identity struct {
+	header string
+	value  []byte // prefix, then the place of the record that is encoded
+	prefix int
+}
+
+func identityOf(o *connectors.Outputs, reuse []byte) identity {
+	header, prefix := o.Identity()
+	return identity{header: header, value: append(reuse[:0], prefix...), prefix: len(prefix)}
+}
+
+// add appends record i of a step unless it would make the batch larger than limit;
+// a batch takes at least one.
+func (b *recordBatch) add(x *connectors.Packed, i int, id *identity, now int64, limit int) bool {
+	at := x.Time
+	if at == 0 {
+		at = now
+	}
+	if b.n == 0 {
+		b.first, b.most = at, at
+	}
+	heads, size := x.Count, 1+varintLen(at-b.first)+varintLen(int64(b.n))+lengthOf(x.Key)+lengthOf(x.Value)+len(x.Headers)
+	if id.header != "" {
+		id.value = strconv.AppendInt(id.value[:id.prefix], int64(i), 10)
+		heads++
+		size += varintLen(int64(len(id.header))) + len(id.header) + lengthOf(id.value)
+	}
+	size += varintLen(int64(heads))
+	if b.n > 0 && len(b.buf)+varintLen(int64(size))+size > limit {
+		return false
+	}
+	s := binary.AppendVarint(b.buf, int64(size))
+	s = append(s, 0) // attributes: there are none
+	s = binary.AppendVarint(s, at-b.first)
+	s = binary.AppendVarint(s, int64(b.n))
+	s = appendBytes(s, x.Key)
+	s = appendBytes(s, x.Value)
+	s = binary.AppendVarint(s, int64(heads))
+	if id.header != "" {
+		s = append(binary.AppendVarint(s, int64(len(id.header))), id.header...)
+		s = appendBytes(s, id.value)
+	}
+	b.buf = append(s, x.Headers...)
+	b.most = max(b.most, at)
+	b.n++
+	return true
+}
+
+func appendBytes(dst, b []byte) []byte {
+	if b == nil {
+		return binary.AppendVarint(dst, -1)
+	}
+	return append(binary.AppendVarint(dst, int64(len(b))), b...)
+}
+
+// squeezer compresses the records of one batch after another. A nil one does not.
+type squeezer struct {
+	by  kgo.Compressor
+	dst bytes.Buffer
+}
+
+func newSqueezer(codec kgo.CompressionCodec) (*squeezer, error) {
+	by, err := kgo.DefaultCompressor(codec)
+	if by == nil || err != nil {
+		return nil, err
+	}
+	return &squeezer{by: by}, nil
+}
+
+// squeeze returns the records compressed, until the next call, and the number of the
+// codec; nil if there is none.
+func (s *squeezer) squeeze(records []byte) ([]byte, uint16) {
+	if s == nil {
+		return nil, 0
+	}
+	s.dst.Reset()
+	small, codec := s.by.Compress(&s.dst, records)
+	if codec < 0 {
+		return nil, 0
+	}
+	return small, uint16(codec)
+}
+
+// seal completes the batch, compressed if that makes it smaller, into b.wire, which
+// is good until the next reset.
+func (b *recordBatch) seal(producer int64, epoch int16, sequence int32, s *squeezer) {
+	const transactional = 0x10
+	attributes := uint16(transactional)
+	b.wire = b.buf
+	if c, codec := s.squeeze(b.buf[batchHeader:]); c != nil && len(c) < len(b.buf)-batchHeader {
+		attributes |= codec
+		b.small = append(append(b.small[:0], b.buf[:batchHeader]...), c...)
+		b.wire = b.small
+	}
+	h, be := b.wire, binary.BigEndian
+	be.PutUint64(h, 0) // base offset
+	be.PutUint32(h[8:], uint32(len(h)-12))
+	be.PutUint32(h[12:], 0xffffffff) // leader epoch: the broker's business
+	h[16] = 2                        // format
+	be.PutUint16(h[21:], attributes)
+	be.PutUint32(h[23:], uint32(b.n-1))
+	be.PutUint64(h[27:], uint64(b.first))
+	be.PutUint64(h[35:], uint64(b.most))
+	be.PutUint64(h[43:], uint64(producer))
+	be.PutUint16(h[51:], uint16(epoch))
+	be.PutUint32(h[53:], uint32(sequence))
+	be.PutUint32(h[57:], uint32(b.n))
+	be.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
+}

@@ -1,0 +1,233 @@
+package kafka
+
+import (
+	"bytes"
+	"encoding/binary"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+// TestBatch lets the client library decode batches of random records.
+func TestBatch(t *testing.T) {
+	rng := rand.New(rand.NewPCG(3, 4))
+	random := func(most int) []byte {
+		if rng.IntN(5) == 0 {
+			return nil
+		}
+		b := make([]byte, rng.IntN(most))
+		for i := range b {
+			b[i] = byte('a' + rng.IntN(4))
+		}
+		return b
+	}
+	const now = 1_700_000_000_000
+	for _, codec := range []string{"none", "lz4", "snappy", "zstd"} {
+		for _, limit := range []int{1, 300, 1 << 20} {
+			t.Run(fmt.Sprint(codec, " ", limit), func(t *testing.T) {
+				var o connectors.Outputs
+				if limit != 300 {
+					o.Identify("id", []byte("7/8/"))
+				}
+				for i := range 400 {
+					var headers []connectors.Header
+					for range rng.IntN(3) {
+						headers = append(headers, connectors.Header{Key: string(random(9)), Value: random(200)})
+					}
+					at := int64(0)
+					if i%3 > 0 {
+						at = now + rng.Int64N(1<<40) - 1<<20
+					}
+					o.Add("t", 0, at, random(90), random(9000), headers)
+				}
+				c, err := compression(codec)
+				if err != nil {
+					t.Fatal(err)
+				}
+				s, err := newSqueezer(c)
+				if err != nil {
+					t.Fatal(err)
+				}
+				var b recordBatch
+				id, read := identityOf(&o, nil), 0
+				check := func() {
+					t.Helper()
+					b.seal(5, 6, 7, s)
+					if len(b.buf) > limit && b.n > 1 {
+						t.Fatalf("a batch of %d bytes", len(b.buf))
+					}
+					for i, r := range decodeBatch(t, b.wire) {
+						want := o.At(read + i)
+						if want.Time == 0 {
+							want.Time = now
+						}
+						var headers []connectors.Header
+						for _, h := range r.Headers {
+							headers = append(headers, connectors.Header(h))
+						}
+						got := connectors.Record{Key: r.Key, Value: r.Value, Headers: headers, Time: r.Timestamp.UnixMilli()}
+						if !same(&got, &want.Record) || r.Offset != int64(i) || r.ProducerID != 5 || r.ProducerEpoch != 6 || !r.Attrs.IsTransactional() {
+							t.Fatalf("record %d comes out as\n%+v, want\n%+v", read+i, got, want.Record)
+						}
+					}
+					read += int(b.n)
+					b.reset()
+				}
+				b.reset()
+				for i := range o.Len() {
+					x := o.Packed(i)
+					if !b.add(&x, i, &id, now, limit) {
+						check()
+						b.add(&x, i, &id, now, limit)
+					}
+				}
+				if check(); read != o.Len() {
+					t.Errorf("%d records of %d", read, o.Len())
+				}
+			})
+		}
+	}
+}
+
+// same compares records; a nil key or value is not an empty one.
+func same(a, b *connectors.Record) bool {
+	bytesToo := func(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }
+	return bytesToo(a.Key, b.Key) && bytesToo(a.Value, b.Value) && a.Time == b.Time &&
+		slices.EqualFunc(a.Headers, b.Headers, func(a, b connectors.Header) bool { return a.Key == b.Key && bytesToo(a.Value, b.Value) })
+}
+
+func decodeBatch(t *testing.T, wire []byte) []*kgo.Record {
+	t.Helper()
+	if got := int(binary.BigEndian.Uint32(wire[53:])); got != 7 {
+		t.Fatalf("sequence %d", got)
+	}
+	rp := kmsg.NewFetchResponseTopicPartition()
+	rp.RecordBatches, rp.HighWatermark = wire, 1<<20
+	got, _ := kgo.ProcessFetchPartition(kgo.ProcessFetchPartitionOpts{Topic: "t"}, &rp, kgo.DefaultDecompressor(), nil)
+	if got.Err != nil {
+		t.Fatal(got.Err)
+	}
+	return got.Records
+}
+
+// What a broker says of outputs, after the journal record was taken, is healed: by
+// sending a batch again, or the step.
+func TestResendOutputs(t *testing.T) {
+	for _, c := range []struct {
+		err   *kerr.Error
+		count int
+	}{
+		{kerr.InvalidProducerEpoch, 1}, {kerr.TransactionAbortable, 1}, {kerr.OutOfOrderSequenceNumber, 2},
+		{kerr.NotLeaderForPartition, 3}, {kerr.RequestTimedOut, 2}, {kerr.NotEnoughReplicasAfterAppend, 1},
+		{kerr.ConcurrentTransactions, 3}, {kerr.UnknownTopicOrPartition, 2}, {kerr.UnknownTopicID, 2}, {kerr.UnknownServerError, 1},
+	} {
+		t.Run(c.err.Message, func(t *testing.T) {
+			e := fake(t)
+			l := fenced(t, e.open(t, 1, nil), 0, "open")
+			mustCommit(t, l, e.step(1, 3, 0))
+			h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: e.name + ".out", Err: c.err, Count: c.count})
+			mustCommit(t, l, e.step(2, 3, 0))
+			if h.Hits() != c.count {
+				t.Fatalf("the fault happened %d times", h.Hits())
+			}
+			mustCommit(t, l, e.step(3, 3, 0))
+			equal(t, "outputs", e.committed(t, e.name+".out", 0), want([]int{1, 2, 3}, 3))
+		})
+	}
+	t.Run("not allowed", func(t *testing.T) {
+		e := fake(t)
+		l := fenced(t, e.open(t, 1, nil), 0, "open")
+		e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: e.name + ".out", Err: kerr.TopicAuthorizationFailed})
+		_, err := l.Commit(testContext(t), e.step(1, 1, 0))
+		if err == nil || !strings.Contains(err.Error(), e.name+".out partition 0") || !strings.Contains(err.Error(), "lacks Read, Write") {
+			t.Errorf("got %v; want it to name the partition", err)
+		}
+	})
+	t.Run("a broker that never takes them", func(t *testing.T) {
+		e := fake(t)
+		l := fenced(t, e.open(t, 1, nil), 0, "open")
+		l.out.pub.expire = time.Millisecond
+		h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: e.name + ".out", Err: kerr.NotEnoughReplicas, Count: 20})
+		mustCommit(t, l, e.step(1, 3, 0)) // the step is given up and sent again until it is taken
+		if h.Hits() != 20 {
+			t.Errorf("the fault happened %d times", h.Hits())
+		}
+		equal(t, "outputs", e.committed(t, e.name+".out", 0), want([]int{1}, 3))
+	})
+}
+
+// TestSpreadOutputs publishes to partitions of several brokers that change places.
+func TestSpreadOutputs(t *testing.T) {
+	const partitions, outputs = 7, 400
+	e := fake(t, kfake.NumBrokers(3))
+	l := fenced(t, e.open(t, partitions, nil), 0, "open")
+	for n := 1; n <= 6; n++ {
+		s := e.step(n, 0, 0)
+		for i := range outputs {
+			s.Outputs.Add(e.name+".out", int32(i%partitions), 0, nil, fmt.Appendf(nil, "%d/%d", n, i), nil)
+		}
+		mustCommit(t, l, s)
+		if n%2 == 0 {
+			e.fake.ShufflePartitionLeaders()
+		}
+	}
+	for p := range int32(partitions) {
+		var all []string
+		for n := 1; n <= 6; n++ {
+			for i := int(p); i < outputs; i += partitions {
+				all = append(all, fmt.Sprintf("%d/%d", n, i))
+			}
+		}
+		equal(t, fmt.Sprint("partition ", p), e.committed(t, e.name+".out", p), all)
+	}
+}
+
+// TestLongStep sends a step in several batches a partition, with and without
+// compression, and again after it was cut off in the middle.
+func TestLongStep(t *testing.T) {
+	for _, codec := range []string{"none", "snappy"} {
+		t.Run(codec, func(t *testing.T) {
+			each(t, func(t *testing.T, e *env) {
+				l := fenced(t, e.open(t, 1, func(o *Options) { o.Compression = codec }), 0, "open")
+				step := func(n int) *connectors.Step {
+					s := e.step(n, 0, 0)
+					for i := range 3000 {
+						s.Outputs.Add(e.name+".out", 0, 0, nil, fmt.Appendf(nil, "%d/%d/%01000d", n, i, i), nil)
+					}
+					return s
+				}
+				mustCommit(t, l, step(1))
+				if e.fake != nil {
+					n := 0
+					h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.Produce}, Topic: e.name + ".out", Err: kerr.TransactionAbortable,
+						When: func(kmsg.Request) bool { n++; return n == 3 }})
+					mustCommit(t, l, step(2))
+					if h.Hits() != 1 {
+						t.Errorf("the fault happened %d times", h.Hits())
+					}
+				} else {
+					mustCommit(t, l, step(2))
+				}
+				var all []string
+				for n := 1; n <= 2; n++ {
+					for i := range 3000 {
+						all = append(all, fmt.Sprintf("%d/%d/%01000d", n, i, i))
+					}
+				}
+				if got := e.committed(t, e.name+".out", 0); !slices.Equal(got, all) {
+					t.Errorf("%d outputs, want %d, each in its place", len(got), len(all))
+				}
+			})
+		})
+	}
+}
