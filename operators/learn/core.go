@@ -204,3 +204,43 @@ func (m *core) step(idx []uint32, val []float32, gradient float64) error {
 	*m.ruleState = m.rule.State
 	return nil
 }
+
+// follow moves weights and intercept along a gradient of this score that was
+// taken elsewhere; on an error nothing has changed.
+func (m *core) follow(idx []uint32, val []float32, gradient float64) error {
+	if !m.rule.Joint() {
+		return m.step(idx, val, gradient)
+	}
+	idx, val = m.whole(idx, val)
+	m.rule.State = *m.ruleState
+	if err := m.rule.Step(m.data, idx, val, gradient); err != nil {
+		return errStep
+	}
+	*m.ruleState = m.rule.State
+	return nil
+}
+
+// followEach is follow for the experts of a mixture.
+func (m *core) followEach(idx []uint32, val []float32, gradient, credit *[optim.Experts]float64, curvature float64) error {
+	idx, val = m.whole(idx, val)
+	m.rule.State = *m.ruleState
+	if err := m.rule.StepEach(m.data, idx, val, gradient, credit, curvature); err != nil {
+		return errStep
+	}
+	*m.ruleState = m.rule.State
+	return nil
+}
+
+// undo takes back the last step on the row.
+func (m *core) undo(idx []uint32) {
+	if m.constant >= 0 {
+		m.idx = append(append(m.idx[:0], idx...), uint32(m.constant))
+		idx = m.idx
+	}
+	m.rule.Undo(m.data, idx)
+	*m.ruleState = m.rule.State
+	if m.own != nil {
+		m.own.Undo(m.slots, always)
+		*m.ownState = m.own.State
+	}
+}

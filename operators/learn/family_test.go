@@ -10,6 +10,8 @@ import (
 const (
 	binaryRows  = "features:sparse[64],y:bool?\n3:1 5:0.5,true\n1:-2 3:1,false\n2:1,\n63:3 0:1 63:1,true\n,false\n"
 	numberRows  = "features:sparse[64],y:int64?\n3:1 5:0.5,1\n1:-2 3:1,0\n2:1,\n5:1,7\n"
+	classRows   = "features:sparse[64],w:float64?,y:string?\n3:1 5:0.5,1,red\n1:-2 3:1,0.5,blue\n2:1,2,\n63:3 0:1 63:1,,green\n,0,blue\n"
+	weightRows  = "features:sparse[64],w:float64?,y:float64?\n3:1 5:0.5,1,10\n1:-2 3:1,0.5,12.5\n2:1,2,\n63:3 0:1 63:1,,-3\n,0,1e6\n"
 	regressRows = "features:sparse[64],y:float64?\n3:1 5:0.5,10\n1:-2 3:1,12.5\n2:1,\n63:3 0:1 63:1,-3\n,1e6\n"
 )
 
@@ -47,5 +49,23 @@ func TestFamily(t *testing.T) {
 	add("linear_regression", regressRows, "{label: y, optimizer: {sgd: {rate: 1}}, clip: 0, label_scale: none}")
 	add("linear_regression", numberRows, "{label: y}")
 	cases = append(cases, moreCases...)
+	for i, o := range []string{"sgd", "nesterov", "adagrad", "{ftrl: {l1: 0.01}}", "normalized", "coin", "mixture", "{sgd: {invariant: true}}"} {
+		extra := []string{"", ", intercept: false", ", classes: [green, red, blue]", ", weight: w"}[i%4]
+		add("softmax", classRows, "{label: y, optimizer: "+o+extra+"}")
+		add("one_vs_rest", classRows, "{label: y, optimizer: "+o+extra+"}")
+	}
+	for _, o := range []string{"softmax", "one_vs_rest", "perceptron", "passive_aggressive"} {
+		add(o, binaryRows, "{label: y, class_weights: [1, 2.5]}")
+		add(o, classRows, "{label: y, max_classes: 2, weight: w}")
+	}
+	for _, v := range []string{"PA", "PA-I", "PA-II"} {
+		add("passive_aggressive", classRows, "{label: y, c: 0.1, variant: "+v+"}")
+		add("passive_aggressive_regression", regressRows, "{label: y, epsilon: 0.5, variant: "+v+"}")
+	}
+	add("passive_aggressive_regression", weightRows, "{label: y, weight: w, intercept: false}")
+	add("logistic_regression", binaryRows, "{label: y, class_weights: [1, 3], optimizer: adagrad}")
+	for _, o := range []string{"mixture", "normalized", "sgd", "coin"} {
+		add("linear_regression", weightRows, "{label: y, weight: w, optimizer: "+o+"}")
+	}
 	optest.TestFamily(t, &Family, cases...)
 }

@@ -20,7 +20,7 @@ var _ = Family.Add(operators.Define(operators.Spec[linearRegressionConfig]{
 		"A row whose label is null is predicted and not learnt. A row that would make a score, a prediction or a weight infinite is rejected; the model is then as it was.\n\n" +
 		"Losses, with r = prediction - label: squared r²; absolute |r|; huber r²/2 where |r| ≤ delta, else delta·(|r| - delta/2); quantile -tau·r below the label, (1-tau)·r above it.\n\n" +
 		"The default optimizer, mixture, keeps five step rules side by side and weighs them by what they predicted lately, so there is nothing to tune, and drift is followed: it costs two to four times the time of one rule and 8 numbers a weight. Where that is too much, take adagrad where the stream stays as it is, sgd where it drifts.\n\n" +
-		"Under a learnt model the rates may change, and so may loss, l2 and clip; label_scale, the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
+		"Under a learnt model the rates may change, and so may weights of rows, loss, l2 and clip; label_scale, the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
 		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam and normalized 4, coin 6, mixture 8, the others 2.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and `NODE.score`: float64, of the model; `NODE.prediction`: float64, in the unit of the label; " +
@@ -37,6 +37,7 @@ var _ = Family.Add(operators.Define(operators.Spec[linearRegressionConfig]{
 
 type linearRegressionConfig struct {
 	linearConfig
+	weightConfig
 	loss       spec.Choice
 	labelScale string
 }
@@ -62,6 +63,7 @@ func (c *linearRegressionConfig) Fields(f *spec.Fields) {
 		{Name: "quantile", Summary: "Predicts a quantile.", New: func() spec.Config { return new(quantileConfig) }},
 	}, "What to minimise.")
 	f.Enum(&c.labelScale, "label_scale", "standard", []string{"standard", "none"}, "Whether the label is standardised, learnt online, or taken as it is.").Pin()
+	c.weightField(f)
 	c.modelFields(f, rates{sgd: 0.01, adagrad: 0.5}, 10)
 }
 
@@ -85,12 +87,14 @@ type regression struct {
 	scale                            *state.Cell[labelScale] // nil = none
 	label                            operators.Col
 	labelName                        string
+	weight                           rowWeight
 	score, prediction, lost, version operators.Col
 }
 
 func newLinearRegression(c *linearRegressionConfig, env *operators.Env) operators.Operator {
 	o := &regression{loss: c.lossFunc(), labelName: c.label.Name}
 	o.label = env.InNumber(c.label)
+	o.weight = newRowWeight(&c.weightConfig, env)
 	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
 	if c.labelScale == "standard" {
 		o.scale = operators.NewCell(env, "label_scale", labelScaleVersion, labelScale{})
@@ -105,6 +109,7 @@ func newLinearRegression(c *linearRegressionConfig, env *operators.Env) operator
 func (o *regression) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	m := o.model
 	x, y := m.features.Of(in), o.label.Of(in)
+	o.weight.of(in)
 	score, prediction := o.score.Of(in).Floats, o.prediction.Of(in).Floats
 	lost, version := o.lost.Of(in), o.version.Of(in).Ints
 	st := &m.state.V
@@ -125,7 +130,11 @@ func (o *regression) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 			lost.SetNull(row)
 			continue
 		}
-		if err := o.learn(idx, val, s, label); err != nil {
+		weight, err := o.weight.at(row, 0)
+		if err == nil && weight > 0 {
+			err = o.learn(idx, val, s, label, weight)
+		}
+		if err != nil {
 			out.Reject(row, err)
 			continue
 		}
@@ -136,8 +145,8 @@ func (o *regression) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 }
 
 // learn takes one step; on an error nothing has changed.
-func (o *regression) learn(idx []uint32, val []float32, score, label float64) error {
-	t := target{loss: o.loss, label: label, weight: 1}
+func (o *regression) learn(idx []uint32, val []float32, score, label, weight float64) error {
+	t := target{loss: o.loss, label: label, weight: weight}
 	if o.scale == nil {
 		t.gradient = t.loss.Gradient(score, label)
 		return o.model.learn(idx, val, score, t)

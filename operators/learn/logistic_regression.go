@@ -17,7 +17,7 @@ var _ = Family.Add(operators.Define(operators.Spec[logisticConfig]{
 		"Row by row: predict; if the label is known, take the loss of that prediction, then one step on its derivative. A row whose label is null is predicted and not learnt. " +
 		"A label other than true, false, 1 and 0 rejects the row, as does a row that would make a score or a weight infinite; the model is then as it was.\n\n" +
 		"The default optimizer, mixture, keeps five step rules side by side and weighs them by what they predicted lately, so there is nothing to tune, and drift is followed: it costs two to four times the time of one rule and 8 numbers a weight. Where that is too much, take adagrad where the stream stays as it is, sgd where it drifts.\n\n" +
-		"Under a learnt model the rates may change, and so may loss, l2 and clip; the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
+		"Under a learnt model the rates may change, and so may weights of rows, loss, l2 and clip; the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
 		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam and normalized 4, coin 6, mixture 8, the others 2.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and `NODE.score`: float64; `NODE.probability`: float64, of the positive class; " +
@@ -37,12 +37,16 @@ var _ = Family.Add(operators.Define(operators.Spec[logisticConfig]{
 
 type logisticConfig struct {
 	linearConfig
-	loss string
+	weightConfig
+	loss         string
+	classWeights []float64
 }
 
 func (c *logisticConfig) Fields(f *spec.Fields) {
 	f.Column(&c.label, "label", "", "What to predict: a bool, or a number that is 0 or 1; null = not known yet.").Required()
 	f.Enum(&c.loss, "loss", "log", []string{"log", "hinge"}, "What to minimise: log = cross-entropy, hinge = a support vector machine.")
+	c.weightField(f)
+	f.Floats(&c.classWeights, "class_weights", nil, "How much a row counts whose label is false, and whose label is true.").Example("[1, 10]")
 	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
 }
 
@@ -53,12 +57,16 @@ type logistic struct {
 	loss                              loss.Func
 	label                             operators.Col
 	labelName                         string
+	weight                            rowWeight
 	score, probability, lost, version operators.Col
 }
 
 func newLogistic(c *logisticConfig, env *operators.Env) operators.Operator {
 	o := &logistic{loss: lossOf(c.loss, 0), labelName: c.label.Name}
 	o.label = env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
+	o.weight = newRowWeight(&c.weightConfig, env)
+	o.weight.classes = c.classWeights
+	checkClassWeights(c.classWeights, 2, true, env)
 	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
 	o.score = env.AddOwn("score", batch.Float64, false)
 	o.probability = env.AddOwn("probability", batch.Float64, false)
@@ -70,6 +78,7 @@ func newLogistic(c *logisticConfig, env *operators.Env) operators.Operator {
 func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	m := o.model
 	x, y := m.features.Of(in), o.label.Of(in)
+	o.weight.of(in)
 	score, probability := o.score.Of(in).Floats, o.probability.Of(in).Floats
 	lost, version := o.lost.Of(in), o.version.Of(in).Ints
 	st := &m.state.V
@@ -91,9 +100,12 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			out.Reject(row, fmt.Errorf("label %q is %v; expected 0 or 1", o.labelName, label))
 			continue
 		}
+		weight, err := o.weight.at(row, int(label))
 		label += label - 1 // -1 or +1
-		t := target{loss: o.loss, label: label, gradient: here.Gradient(label), weight: 1}
-		if err := m.learn(idx, val, s, t); err != nil {
+		if err == nil && weight > 0 {
+			err = m.learn(idx, val, s, target{loss: o.loss, label: label, gradient: here.Gradient(label), weight: weight})
+		}
+		if err != nil {
 			out.Reject(row, err)
 			continue
 		}

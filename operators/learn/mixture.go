@@ -42,6 +42,12 @@ func (m *core) credit(t *target, score float64, gradient, credit *[optim.Experts
 			credit[k] = exact.Exp(-min(10, float64(rate*(credit[k]-least))))
 		}
 	}
+	sharpen(credit, t.weight)
+}
+
+// sharpen brings credits into range, the best at 1, and raises them to the power
+// of the weight of the row.
+func sharpen(credit *[optim.Experts]float64, weight float64) {
 	best := 0.0
 	for _, c := range credit {
 		best = max(best, c)
@@ -51,8 +57,8 @@ func (m *core) credit(t *target, score float64, gradient, credit *[optim.Experts
 			c /= best
 		}
 		c = max(leastCredit, c)
-		if t.weight != 1 && c < 1 {
-			c = max(leastCredit, exact.Exp(float64(t.weight*exact.Log(c))))
+		if weight != 1 && c < 1 {
+			c = max(leastCredit, exact.Exp(float64(weight*exact.Log(c))))
 		}
 		credit[k] = c
 	}
