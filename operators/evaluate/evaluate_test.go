@@ -23,7 +23,7 @@ func TestFamily(t *testing.T) {
 		"{ece: {bins: 3}}, {roc_auc: {window: 20}}, {f1: {window: 9}}, {kappa_m: {half_life: 30}}, {pr_auc: {half_life: 5}}]"
 	const binary = "p.probability:float64?,y:int64?,w:float64?,c:string?\n0.2,0,1,a\n0.9,1,2,b\n0.6,0,,c\n0.4,,0.5,\n,1,0,a\n"
 	ofClasses := "[accuracy, balanced_accuracy, kappa, kappa_t, kappa_m, macro_f1, weighted_recall, micro_precision, mcc, {macro_precision: {window: 5}}, {kappa: {half_life: 4}}, {kappa_t: {window: 30}}"
-	optest.TestFamily(t, &Family,
+	optest.TestFamily(t, &Family, append(baselineCases,
 		optest.Case{Operator: "evaluate", Name: "binary", Config: "{prediction: p, label: y, every: 7, metrics: " + all + "}",
 			In: "p.probability:float64?,y:int64?\n0.2,0\n0.9,1\n0.6,0\n0.4,\n,1\n"},
 		optest.Case{Operator: "evaluate", Name: "segments", Config: "{prediction: p, label: y, weight: w, by: c, segments: 2, every: 5, metrics: " + all + "}", In: binary},
@@ -43,7 +43,7 @@ func TestFamily(t *testing.T) {
 		optest.Case{Operator: "no_change", Name: "classes", Config: "{label: y, predict: class}", In: "y:int64?\n1\n2\n"},
 		optest.Case{Operator: "no_change", Name: "texts", Config: "{label: y}", In: "y:string?\na\nb\n"},
 		optest.Case{Operator: "no_change", Name: "numbers", Config: "{label: y}", In: "y:float64?,id:int64\n1,1\n2,2\n,3\n"},
-	)
+	)...)
 }
 
 // report runs evaluate over csv and returns the metrics after the last row.
