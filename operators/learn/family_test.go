@@ -49,6 +49,7 @@ func TestFamily(t *testing.T) {
 	add("linear_regression", regressRows, "{label: y, optimizer: {sgd: {rate: 1}}, clip: 0, label_scale: none}")
 	add("linear_regression", numberRows, "{label: y}")
 	cases = append(cases, moreCases...)
+	cases = append(cases, driftCases...)
 	for i, o := range []string{"sgd", "nesterov", "adagrad", "{ftrl: {l1: 0.01}}", "normalized", "coin", "mixture", "{sgd: {invariant: true}}"} {
 		extra := []string{"", ", intercept: false", ", classes: [green, red, blue]", ", weight: w"}[i%4]
 		add("softmax", classRows, "{label: y, optimizer: "+o+extra+"}")

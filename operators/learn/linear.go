@@ -28,6 +28,7 @@ type linearConfig struct {
 	l1, l2, clip    float64
 	intercept       bool
 	own             interceptConfig
+	onDrift         spec.Choice
 }
 
 type interceptConfig struct{ rate float64 }
@@ -88,6 +89,7 @@ type linear struct {
 	column   string // name of features
 	table    *weights.Table
 	state    *state.Cell[modelState]
+	react    *reactor // nil = nothing follows a drift
 }
 
 // plan is how the linear models of a node are made.
@@ -159,15 +161,8 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 	if p == nil {
 		return nil
 	}
-	m := &linear{core: p.core(), features: p.features}
-	m.table = env.Weights("weights", weightsVersion, p.rows(), p.cfg.Slots())
-	m.table.Apart = p.rows() - p.dim
-	m.state = operators.NewCell(env, "model", modelVersion, modelState{})
-	m.data = m.table.Data
-	m.ruleState, m.ownState, m.slots = &m.state.V.Rule, &m.state.V.Own, m.state.V.Intercept[:]
-	if p.joint {
-		env.BindValue("rule", ruleVersion, &m.rule.Shared)
-	}
+	m := p.model(env, "")
+	m.react = newReactor(c, p, m, env)
 	env.Explain(m.explain)
 	m.column = env.Field(m.features).Name
 	env.Report(func(r *operators.Report) {
@@ -183,14 +178,34 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 	return m
 }
 
+// model makes a model and binds its state, under names that begin with prefix.
+func (p *plan) model(env *operators.Env, prefix string) *linear {
+	m := &linear{core: p.core(), features: p.features}
+	m.table = env.Weights(prefix+"weights", weightsVersion, p.rows(), p.cfg.Slots())
+	m.table.Apart = p.rows() - p.dim
+	m.state = operators.NewCell(env, prefix+"model", modelVersion, modelState{})
+	m.data = m.table.Data
+	m.ruleState, m.ownState, m.slots = &m.state.V.Rule, &m.state.V.Own, m.state.V.Intercept[:]
+	if p.joint {
+		env.BindValue(prefix+"rule", ruleVersion, &m.rule.Shared)
+	}
+	return m
+}
+
 // learn takes one step from the score that predicts; on an error nothing has
 // changed.
 func (m *linear) learn(idx []uint32, val []float32, score float64, t target) error {
+	if m.react != nil {
+		m.react.before(m)
+	}
 	if err := m.core.learn(idx, val, score, t); err != nil {
 		return err
 	}
 	m.touch(m.table, idx, 0)
 	m.state.V.Version++
+	if m.react != nil {
+		m.react.after(m, idx, val, score, t)
+	}
 	return nil
 }
 

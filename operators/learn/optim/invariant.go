@@ -50,7 +50,7 @@ func (r *Rule[F]) Adapt(tab []F, idx []uint32, val []F, grad, weight float64) (n
 }
 
 // Rate is the rate of the step that the last Adapt began.
-func (r *Rule[F]) Rate() float64 { return r.cfg.Rate.At(max(1, r.State.Steps)) }
+func (r *Rule[F]) Rate() float64 { return r.rate() }
 
 // Move is the second half of a step. idx is the row of the last Adapt. On
 // ErrNonFinite table and states are as they were before that.

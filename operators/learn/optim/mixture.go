@@ -68,7 +68,7 @@ func (r *Rule[F]) StepEach(tab []F, idx []uint32, val []F, grad, credit *[Expert
 	r.last, r.lastShared = r.State, r.Shared
 	r.State.Steps++
 	r.room(len(idx))
-	scale := r.cfg.Rate.At(r.State.Steps)
+	scale := r.rate()
 	var lr, g [Experts]F
 	for k := range grad {
 		rate := float64(scale * MixtureRates[k])

@@ -272,6 +272,9 @@ type Rule[F Float] struct {
 	State State
 	// Shared is the same for the rules that have more to know.
 	Shared Shared
+	// Boost is a factor of the rate, 0 = 1; without meaning for FTRL and Coin. It
+	// may be set between steps, and is nothing that Undo takes back.
+	Boost float64
 
 	cfg                        Config
 	slots                      int
@@ -385,7 +388,7 @@ func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
 	val = val[:len(idx)]
 	g, lr := F(grad), F(0)
 	if r.cfg.Kind != FTRL && r.cfg.Kind != Coin {
-		lr = F(r.cfg.Rate.At(r.State.Steps))
+		lr = F(r.rate())
 	}
 	var done int
 	switch r.cfg.Kind {
@@ -414,6 +417,15 @@ func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
 		return ErrNonFinite
 	}
 	return nil
+}
+
+// rate is the rate of the step that State counts last.
+func (r *Rule[F]) rate() float64 {
+	rate := r.cfg.Rate.At(max(1, r.State.Steps))
+	if r.Boost > 0 {
+		rate *= r.Boost
+	}
+	return rate
 }
 
 func (r *Rule[F]) clipped(grad float64) float64 {

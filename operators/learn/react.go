@@ -1,0 +1,281 @@
+package learn
+
+import (
+	"math"
+
+	"github.com/gradstream/gradstream/internal/exact"
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/drift/detect"
+	"github.com/gradstream/gradstream/operators/learn/loss"
+	"github.com/gradstream/gradstream/operators/learn/optim"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+// reactVersion is the version of reactState, and of the detectors' states here.
+const reactVersion = 1
+
+// reactField declares what a learner does when its loss rises.
+func (c *linearConfig) reactField(f *spec.Fields) {
+	f.Choice(&c.onDrift, "on_drift", "none", []spec.Option{
+		{Name: "none", Summary: "Nothing; no detector runs."},
+		{Name: "alarm", Summary: "Counts drifts, for the report. The predictions are those of none.", New: func() spec.Config { return new(reactConfig) }},
+		{Name: "boost", Summary: "Raises the rate, and lets it fall back. Not for ftrl and coin, which have none.", New: func() spec.Config { return new(boostConfig) }},
+		{Name: "reset", Summary: "Forgets what was learnt, but for the scale of labels.", New: func() spec.Config { return new(reactConfig) }},
+		{Name: "background", Summary: "Trains a second model from nothing beside the first, which it replaces once it predicts better by two standard errors. Takes twice the memory, and while both learn twice the time.",
+			New: func() spec.Config { return new(backgroundConfig) }},
+	}, "What follows a rise of the loss, as a detector inside the learner sees it. It watches the loss of each labelled row, at most 1; of numbers in units of the variance of the labels for the squared loss, of their deviation for others.")
+}
+
+// reactConfig names the detector.
+type reactConfig struct{ detector spec.Choice }
+
+func (c *reactConfig) Fields(f *spec.Fields) {
+	f.Choice(&c.detector, "detector", "adwin", []spec.Option{
+		{Name: "adwin", Summary: "A window that adapts to change; starts over after a drift.", New: func() spec.Config { return new(adwinConfig) }},
+		{Name: "hddm_a", Summary: "Hoeffding's bound on means.", New: func() spec.Config { return new(hddmConfig) }},
+		{Name: "hddm_w", Summary: "McDiarmid's bound on fading means: quick on large rises, blind to small ones.", New: func() spec.Config { return new(hddmConfig) }},
+		{Name: "page_hinkley", Summary: "A cumulative sum.", New: func() spec.Config { return new(pageHinkleyConfig) }},
+	}, "What says that the loss has risen.")
+}
+
+// detectorConfig is the configuration of an option of `detector`.
+type detectorConfig interface {
+	spec.Config
+	detector(name string) (detect.Detector, error)
+}
+
+type adwinConfig struct{ delta float64 }
+
+func (c *adwinConfig) Fields(f *spec.Fields) {
+	f.Float(&c.delta, "delta", detect.DefaultADWIN().Delta, "Chance of a false alarm the bound is built for. Smaller is slower and surer.").Above(0).Below(1)
+}
+
+func (c *adwinConfig) detector(string) (detect.Detector, error) {
+	o := detect.DefaultADWIN()
+	o.Delta, o.Direction, o.After = c.delta, detect.Up, detect.Reset
+	return detect.NewADWIN(o)
+}
+
+type hddmConfig struct{ drift float64 }
+
+func (c *hddmConfig) Fields(f *spec.Fields) {
+	f.Float(&c.drift, "drift", detect.DefaultHDDM().Drift, "Chance of a false alarm the bound is built for. Smaller is slower and surer.").Above(0).Below(1)
+}
+
+func (c *hddmConfig) detector(name string) (detect.Detector, error) {
+	o := detect.DefaultHDDM()
+	o.Drift, o.Warning = c.drift, max(c.drift, o.Warning)
+	if name == "hddm_a" {
+		return detect.NewHDDMA(o)
+	}
+	return detect.NewHDDMW(o)
+}
+
+type pageHinkleyConfig struct{ delta, threshold float64 }
+
+func (c *pageHinkleyConfig) Fields(f *spec.Fields) {
+	o := detect.DefaultPageHinkley()
+	f.Float(&c.delta, "delta", o.Delta, "Rise of the mean that is tolerated.").Within(0, 1e9)
+	f.Float(&c.threshold, "threshold", o.Threshold, "Height of the sum that is a drift.").Above(0).AtMost(1e12)
+}
+
+func (c *pageHinkleyConfig) detector(string) (detect.Detector, error) {
+	o := detect.DefaultPageHinkley()
+	o.Delta, o.Threshold, o.Direction = c.delta, c.threshold, detect.Up
+	return detect.NewPageHinkley(o)
+}
+
+type boostConfig struct {
+	reactConfig
+	factor   float64
+	halfLife int
+}
+
+func (c *boostConfig) Fields(f *spec.Fields) {
+	c.reactConfig.Fields(f)
+	f.Float(&c.factor, "factor", 5, "By how much the rate is multiplied at a drift.").Above(1).AtMost(1e4)
+	f.Int(&c.halfLife, "half_life", 500, "Labelled rows after which half of what the rate is above its usual is gone.").Within(1, 1_000_000_000)
+}
+
+type backgroundConfig struct {
+	reactConfig
+	least, patience int
+}
+
+func (c *backgroundConfig) Fields(f *spec.Fields) {
+	c.reactConfig.Fields(f)
+	f.Int(&c.least, "least", 200, "Labelled rows that the second model learns before it may take over.").Within(1, 1_000_000_000)
+	f.Int(&c.patience, "patience", 5000, "Labelled rows after which it is given up, if it has not.").Within(1, 1_000_000_000)
+}
+
+func (c *backgroundConfig) Check(add func(field, msg, want string)) {
+	if c.least > c.patience {
+		add("least", "the second model is given up before it may take over", "expected least to be at most patience")
+	}
+}
+
+// reactState is what a reactor remembers beside its detector and second model.
+type reactState struct {
+	Drifts, Swaps int64
+	Labels        labelScale // their mean and spread, of numbers
+	Extra         float64    // what the rate is above its usual, as a part of that
+	Training      bool       // the second model learns
+	Rows          int64      // how many rows it has learnt
+	Lead          lead       // by how much its losses were below the first's
+}
+
+// lead is a mean and a variance in which a value counts half a per cent less with
+// each later one.
+type lead struct{ Weight, Mean, Var float64 }
+
+func (l *lead) add(x float64) {
+	l.Weight = float64(0.995*l.Weight) + 1
+	d, share := x-l.Mean, 1/l.Weight
+	l.Mean += float64(d * share)
+	l.Var = float64((1 - share) * (l.Var + float64(float64(d*d)*share)))
+}
+
+// clear tells that the mean lies above zero by two standard errors.
+func (l *lead) clear() bool { return l.Mean > float64(2*math.Sqrt(l.Var/l.Weight)) }
+
+// reactor watches the loss of a linear model and does what follows a rise. It
+// belongs to the node of the learner because the graph has no way back from a
+// detector to what it watches.
+type reactor struct {
+	detector        detect.Detector
+	s               reactState
+	reset           bool
+	boost, fade     float64 // what a drift adds to the rate, and what is left of it with each row
+	second          *linear // nil but for background
+	least, patience int64
+}
+
+// newReactor makes what on_drift asks for; nil for none.
+func newReactor(c *linearConfig, p *plan, m *linear, env *operators.Env) *reactor {
+	r := new(reactor)
+	var chosen spec.Choice
+	switch o := c.onDrift.Config.(type) {
+	case *reactConfig:
+		chosen, r.reset = o.detector, c.onDrift.Name == "reset"
+	case *boostConfig:
+		chosen = o.detector
+		r.boost, r.fade = o.factor-1, exact.Exp(-math.Ln2/float64(o.halfLife))
+		if k := p.cfg.Kind; k == optim.FTRL || k == optim.Coin {
+			env.Errorf(c.onDrift.Pos, "expected reset, background or another optimizer", "boost does not go with %s, which has no rate", k)
+		}
+	case *backgroundConfig:
+		chosen, r.least, r.patience = o.detector, int64(o.least), int64(o.patience)
+		r.second = p.model(env, "background ")
+	default:
+		return nil
+	}
+	d, ok := chosen.Config.(detectorConfig)
+	if !ok {
+		return nil // complained of by whoever decoded the configuration
+	}
+	var err error
+	if r.detector, err = d.detector(chosen.Name); err != nil {
+		env.Errorf(chosen.Pos, "", "%v", err)
+		return nil
+	}
+	env.BindValue("on_drift", reactVersion, &r.s)
+	env.BindValue("on_drift "+chosen.Name, reactVersion, r.detector.State())
+	env.Report(func(report *operators.Report) {
+		report.Set("drifts", float64(r.s.Drifts))
+		if r.second != nil {
+			report.Set("swaps", float64(r.s.Swaps))
+		}
+	})
+	return r
+}
+
+// before readies the model for a step.
+func (r *reactor) before(m *linear) {
+	if r.boost == 0 {
+		return
+	}
+	m.rule.Boost = 1 + r.s.Extra
+	if m.own != nil {
+		m.own.Boost = 1 + r.s.Extra
+	}
+}
+
+// after takes up the loss of a row that the model has learnt, and reacts to a rise.
+func (r *reactor) after(m *linear, idx []uint32, val []float32, score float64, t target) {
+	s := &r.s
+	lost := t.loss.Value(score, t.label)
+	if s.Training {
+		r.train(m, idx, val, lost, t)
+	}
+	if s.Extra *= r.fade; s.Extra < 1e-3 {
+		s.Extra = 0
+	}
+	if r.detector.Update(r.watched(lost, t)).Level != detect.Drift {
+		return
+	}
+	s.Drifts++
+	switch {
+	case r.reset:
+		m.forget()
+	case r.boost > 0:
+		s.Extra = r.boost
+	case r.second != nil:
+		r.second.forget()
+		s.Training, s.Rows, s.Lead = true, 0, lead{}
+	}
+}
+
+// watched is the loss as the detector gets it: between 0 and 1, as its bounds
+// assume.
+func (r *reactor) watched(lost float64, t target) float64 {
+	if t.loss.Task() == loss.Regression {
+		r.s.Labels.learn(t.label)
+		unit := r.s.Labels.deviation()
+		if t.loss.Kind == loss.Squared {
+			unit *= unit
+		}
+		if unit == 0 {
+			return 0
+		}
+		lost /= unit
+	}
+	return min(lost, 1)
+}
+
+// train lets the second model predict and learn a row, and decides about it.
+func (r *reactor) train(m *linear, idx []uint32, val []float32, lost float64, t target) {
+	s, b := &r.s, r.second
+	score := b.score(idx, val)
+	t.gradient = t.loss.Gradient(score, t.label)
+	if !finite(score) || b.core.learn(idx, val, score, t) != nil {
+		s.Training = false
+		return
+	}
+	b.touch(b.table, idx, 0)
+	s.Rows++
+	s.Lead.add(max(-1e100, min(1e100, lost-t.loss.Value(score, t.label))))
+	switch {
+	case s.Rows >= r.least && s.Lead.clear():
+		m.take(b)
+		s.Swaps++
+		s.Training = false
+	case s.Rows >= r.patience:
+		s.Training = false
+	}
+}
+
+// forget makes a model as it was at the start. The events learnt are counted on.
+func (m *linear) forget() {
+	clear(m.table.Data)
+	m.table.TouchAll()
+	m.rule.Shared = optim.Shared{}
+	m.state.V = modelState{Version: m.state.V.Version, Recent: m.state.V.Recent}
+}
+
+// take makes a model what another one is.
+func (m *linear) take(b *linear) {
+	copy(m.table.Data, b.table.Data)
+	m.table.TouchAll()
+	m.rule.Shared = b.rule.Shared
+	m.state.V.Rule, m.state.V.Own, m.state.V.Intercept = b.state.V.Rule, b.state.V.Own, b.state.V.Intercept
+}

@@ -1,0 +1,254 @@
+package learn
+
+import (
+	"bufio"
+	"compress/gzip"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/optest"
+	"github.com/gradstream/gradstream/pipeline/batch"
+)
+
+var driftCases = []optest.Case{
+	{Operator: "logistic_regression", Name: "drift, alarm", In: binaryRows, Config: "{label: y, optimizer: adam, on_drift: alarm}"},
+	{Operator: "logistic_regression", Name: "drift, reset", In: binaryRows, Config: "{label: y, optimizer: adagrad, on_drift: {reset: {detector: {hddm_w: {drift: 0.5}}}}}"},
+	{Operator: "logistic_regression", Name: "drift, boost", In: binaryRows, Config: "{label: y, optimizer: sgd, on_drift: {boost: {detector: {hddm_a: {drift: 0.9}}, factor: 3, half_life: 7}}}"},
+	{Operator: "logistic_regression", Name: "drift, background", In: binaryRows, Config: "{label: y, on_drift: {background: {detector: {page_hinkley: {threshold: 0.5}}, least: 9, patience: 30}}}"},
+	{Operator: "logistic_regression", Name: "drift, background, invariant", In: binaryRows, Config: "{label: y, optimizer: {sgd: {invariant: true}}, l2: 0.001, on_drift: {background: {detector: {page_hinkley: {threshold: 0.5}}, least: 9, patience: 30}}}"},
+	{Operator: "linear_regression", Name: "drift, background", In: regressRows, Config: "{label: y, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "linear_regression", Name: "drift, boost", In: regressRows, Config: "{label: y, loss: absolute, optimizer: normalized, on_drift: {boost: {detector: {hddm_w: {drift: 0.4}}}}}"},
+	{Operator: "linear_regression", Name: "drift, reset", In: regressRows, Config: "{label: y, label_scale: none, optimizer: momentum, on_drift: {reset: {detector: {adwin: {delta: 0.3}}}}}"},
+}
+
+// mix is the i-th splitmix64 number of a seed, in [0, 1).
+func mix(seed, i uint64) float64 {
+	z := seed + (i+1)*0x9E3779B97F4A7C15
+	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
+	z = (z ^ z>>27) * 0x94D049BB133111EB
+	z ^= z >> 31
+	return float64(z>>11) / (1 << 53)
+}
+
+var driftSchema = batch.NewSchema(batch.Field{Name: "features", Type: batch.Sparse, Dim: 64}, batch.Field{Name: "y", Type: batch.Float64, Nullable: true})
+
+// driftRows makes a batch of n rows of width features.
+func driftRows(n, width int, row func(i int, x []float32) (y float64)) *batch.Batch {
+	b := batch.New(driftSchema)
+	idx, val := make([]uint32, width), make([]float32, width)
+	for k := range idx {
+		idx[k] = uint32(k)
+	}
+	for i := range n {
+		y := row(i, val)
+		b.Cols[0].Index, b.Cols[0].Value = append(b.Cols[0].Index, idx...), append(b.Cols[0].Value, val...)
+		b.Cols[0].EndRow()
+		b.Cols[1].AppendFloat(y)
+		b.Origin.Append(int64(i), int64(i), int32(i))
+		b.N++
+	}
+	return b
+}
+
+// turned is a stream whose labels change their meaning at rows 6,000 and 12,000.
+func turned(numbers bool) *batch.Batch {
+	weights := [][5]float64{{2, -1, 1, 0, 0.5}, {-2, 1, 1, 1, -0.5}, {1, 2, -2, 0, 1}}
+	return driftRows(18000, 5, func(i int, x []float32) float64 {
+		s := 0.0
+		for k := range x {
+			v := 2*mix(1, uint64(5*i+k)) - 1
+			x[k] = float32(v)
+			s += v * weights[i/6000][k]
+		}
+		noise := mix(2, uint64(i))
+		if numbers {
+			return 50 + 10*s + 4*noise
+		}
+		if (s > 0) == (noise < 0.95) {
+			return 1
+		}
+		return 0
+	})
+}
+
+// lossOver runs a learner and returns its mean loss in rows [from, to), and its report.
+func lossOver(t *testing.T, operator, config string, in *batch.Batch, from, to int) (float64, operators.Report) {
+	t.Helper()
+	h, err := optest.Open(operators.Merge(&Family).Lookup(operator), config, in.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Feed(0, in); err != nil {
+		t.Fatal(err)
+	}
+	lost, sum := h.Output().Col("node.loss").Floats, 0.0
+	for _, v := range lost[from:to] {
+		sum += v
+	}
+	return sum / float64(to-from), h.Node.Report()
+}
+
+// After a drift the loss is lower than without a reaction, and alarm changes no prediction.
+func TestReactions(t *testing.T) {
+	for _, c := range []struct{ operator, options string }{
+		{"logistic_regression", "label: y, optimizer: {adagrad: {rate: 0.1}}"},
+		{"logistic_regression", "label: y, optimizer: {sgd: {rate: 0.01}}"},
+		{"logistic_regression", "label: y, optimizer: {sgd: {schedule: invscaling}}"},
+		{"linear_regression", "label: y, optimizer: {adagrad: {rate: 0.1}}"},
+	} {
+		in := turned(c.operator == "linear_regression")
+		run := func(reaction string) (float64, operators.Report) {
+			return lossOver(t, c.operator, fmt.Sprintf("{%s, on_drift: %s}", c.options, reaction), in, 6000, 18000)
+		}
+		none, _ := run("none")
+		alarm, report := run("alarm")
+		if alarm != none {
+			t.Errorf("%s, %s: alarm has loss %v, none %v", c.operator, c.options, alarm, none)
+		}
+		if n, _ := report.Get("drifts"); n < 1 || n > 4 {
+			t.Errorf("%s, %s: %v drifts, want 1 or 2: a model that never recovers hides the second", c.operator, c.options, n)
+		}
+		for _, reaction := range []string{"boost", "reset", "background"} {
+			got, report := run(reaction)
+			drifts, _ := report.Get("drifts")
+			t.Logf("%s, %s: %s %.4f, alarm %.4f, %v drifts", c.operator, c.options, reaction, got, alarm, drifts)
+			if got >= alarm {
+				t.Errorf("%s, %s: %s has loss %v, alarm %v", c.operator, c.options, reaction, got, alarm)
+			}
+			if drifts < 2 {
+				t.Errorf("%s, %s: %s saw %v drifts", c.operator, c.options, reaction, drifts)
+			}
+			if swaps, ok := report.Get("swaps"); ok != (reaction == "background") || ok && swaps < 2 {
+				t.Errorf("%s, %s: %s swapped %v times", c.operator, c.options, reaction, swaps)
+			}
+		}
+	}
+}
+
+// A run that is stopped and resumed at any place comes to the same bits, swaps and all.
+func TestReactionsResume(t *testing.T) {
+	in := turned(false)
+	for _, o := range []string{"adagrad", "mixture"} {
+		for _, reaction := range []string{"alarm", "{boost: {half_life: 2000}}", "reset", "{background: {least: 1500}}"} {
+			if o == "mixture" && reaction == "alarm" {
+				continue
+			}
+			config := fmt.Sprintf("{label: y, optimizer: %s, on_drift: %s}", o, reaction)
+			def := operators.Merge(&Family).Lookup("logistic_regression")
+			var text [2]string
+			var digest [2]uint64
+			for k := range 2 {
+				h, err := optest.Open(def, config, in.Schema)
+				if err != nil {
+					t.Fatal(err)
+				}
+				for from := 0; from < in.N; from += 701 {
+					part := batch.New(in.Schema)
+					for row := from; row < min(from+701, in.N); row++ {
+						part.AppendRow(in, row)
+					}
+					if err := h.Feed(0, part); err != nil {
+						t.Fatal(err)
+					}
+					if k == 0 {
+						continue
+					}
+					if err := h.Checkpoint(); err != nil {
+						t.Fatal(err)
+					}
+					if err := h.Restart(); err != nil {
+						t.Fatal(err)
+					}
+				}
+				text[k], digest[k] = h.Text(), h.Digest()
+			}
+			if text[0] != text[1] || digest[0] != digest[1] {
+				t.Errorf("%s: resumed, the run is another", config)
+			}
+		}
+	}
+}
+
+func TestReactionComplaints(t *testing.T) {
+	for config, want := range map[string]string{
+		"{label: y, on_drift: restart}":                                                `on_drift is "restart"; expected one of none, alarm, boost, reset, background`,
+		"{label: y, optimizer: ftrl, on_drift: boost}":                                 `boost does not go with ftrl, which has no rate; expected reset, background or another optimizer`,
+		"{label: y, on_drift: {background: {least: 9000}}}":                            `the second model is given up before it may take over; expected least to be at most patience`,
+		"{label: y, on_drift: {reset: {detector: {adwin: {delta: 1}}}}}":               `delta is 1; expected a finite number above 0 and below 1`,
+		"{label: y, on_drift: {reset: {factor: 2}}}":                                   `"factor"`,
+		"{label: y, on_drift: {boost: {detector: {hddm_a: {drift: 0.2}}, factor: 1}}}": `factor is 1; expected a finite number above 1`,
+	} {
+		_, err := optest.Open(operators.Merge(&Family).Lookup("logistic_regression"), config, driftSchema)
+		if err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v\nwant %s", config, err, want)
+		}
+	}
+}
+
+// synthetic reads a generated stream of the data folder beside the repository, its columns between 0 and 1.
+func synthetic(t *testing.T, name string) *batch.Batch {
+	t.Helper()
+	f, err := os.Open(filepath.Join("..", "..", "..", "shared", "data", name+".csv.gz"))
+	if err != nil {
+		t.Skipf("the data set %s is not here", name)
+	}
+	defer f.Close()
+	z, err := gzip.NewReader(f)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var rows [][]float64
+	lines := bufio.NewScanner(z)
+	for lines.Scan(); lines.Scan(); {
+		var row []float64
+		for cell := range strings.SplitSeq(lines.Text(), ",") {
+			v, err := strconv.ParseFloat(cell, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			row = append(row, v)
+		}
+		rows = append(rows, row)
+	}
+	lo, hi := append([]float64(nil), rows[0]...), append([]float64(nil), rows[0]...)
+	for _, row := range rows {
+		for k, v := range row {
+			lo[k], hi[k] = min(lo[k], v), max(hi[k], v)
+		}
+	}
+	return driftRows(len(rows), len(lo)-1, func(i int, x []float32) float64 {
+		for k := range x {
+			x[k] = float32((rows[i][k+1] - lo[k+1]) / max(hi[k+1]-lo[k+1], 1e-9))
+		}
+		return rows[i][0]
+	})
+}
+
+// The streams with abrupt drifts, from the first of them on.
+func TestReactionsSynthetic(t *testing.T) {
+	for name, from := range map[string]int{"synth_sea_abrupt": 10000, "synth_agrawal_abrupt": 10000} {
+		t.Run(name, func(t *testing.T) {
+			in := synthetic(t, name)
+			for _, o := range []string{"adagrad", "{sgd: {schedule: invscaling}}", "mixture"} {
+				alarm, _ := lossOver(t, "logistic_regression", "{label: y, optimizer: "+o+", on_drift: alarm}", in, from, in.N)
+				for _, reaction := range []string{"boost", "reset", "background"} {
+					got, report := lossOver(t, "logistic_regression", "{label: y, optimizer: "+o+", on_drift: "+reaction+"}", in, from, in.N)
+					drifts, _ := report.Get("drifts")
+					t.Logf("%s: %s %.4f, alarm %.4f, %v drifts", o, reaction, got, alarm, drifts)
+					if large := name == "synth_agrawal_abrupt" && o != "mixture"; large && got >= alarm {
+						t.Errorf("%s: %s has loss %v, alarm %v", o, reaction, got, alarm)
+					}
+					// A mixture follows by itself, and the drifts of sea are small: what tries before it takes does no harm.
+					if reaction == "background" && got > alarm+5e-4 {
+						t.Errorf("%s: %s has loss %v, alarm %v", o, reaction, got, alarm)
+					}
+				}
+			}
+		})
+	}
+}
