@@ -14,6 +14,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gradstream/gradstream/pipeline/run"
 	"github.com/gradstream/gradstream/pipeline/spec"
 )
 
@@ -50,6 +51,8 @@ type app struct {
 	token     string // of the HTTP listener; "" = none
 	log       *slog.Logger
 	care      care
+	history   history
+	backfills []run.Backfill
 	memory    int64 // that the process should keep to; 0 = no limit is known
 }
 

@@ -45,6 +45,12 @@ func (a *app) runCommand() *cobra.Command {
 				if other := names[p.Name]; other != "" {
 					return wrongInput("%s and %s are both pipeline %q", other, file, p.Name)
 				}
+				if len(files) > 1 && len(a.history.files) > 0 {
+					return wrongInput("--backfill: it is for one pipeline; %d files are given", len(files))
+				}
+				if a.backfills, err = a.history.open(p); err != nil {
+					return err
+				}
 				names[p.Name] = file
 				all = append(all, p)
 			}
@@ -59,6 +65,7 @@ func (a *app) runCommand() *cobra.Command {
 	a.addListen(c)
 	c.Flags().StringVar(&instance, "instance-id", "", "static id of the group member (default: the pipeline's name and an id kept in the state folder)")
 	a.care.add(c)
+	a.history.add(c)
 	a.addSet(c)
 	return c
 }
@@ -183,7 +190,7 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 	a.log.Info("pipeline starts", "pipeline", p.Name, "brokers", strings.Join(addrs, ","), "tasks", topo.Tasks, "state", dir, "instance", instance)
 	o := run.Options{
 		Formats: formats, Log: a.log, Metrics: reg, Now: time.Now, InstanceID: instance, Host: host, Version: version,
-		Attempts: filepath.Join(dir, "attempts"),
+		Attempts: filepath.Join(dir, "attempts"), Backfills: a.backfills,
 	}
 	if err := a.care.options(&o); err != nil {
 		b.close()

@@ -46,6 +46,7 @@ type core struct {
 	errs   *errorSink
 	engine *state.Cell[engineState]
 
+	files bool  // rows come from files just now: nothing is published of them
 	seq   int32 // of the next row or rejected record of the step
 	clock int64
 	at    string // what runs now, or failed: operator NAME or sink NAME
@@ -69,6 +70,8 @@ type input struct {
 	batch   *batch.Batch
 	timeCol int // position of the event time column; -1 = the record's timestamp
 	next    []func(b *batch.Batch) error
+	until   int64        // rows before this event time are left out, for a file held them; 0 = none
+	kept    *batch.Batch // the others of batch
 	one     *batch.Batch // set if rows must be pushed one by one, see rowByRow
 
 	records []connectors.Record // of the rows in batch
@@ -153,6 +156,9 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 		name := "sink " + s.Name
 		for port, from := range s.From {
 			*outlets[from] = append(*outlets[from], func(b *batch.Batch) error {
+				if c.files {
+					return nil
+				}
 				upstream := c.at
 				c.at = name
 				if err := k.take(port, b); err != nil {
@@ -365,6 +371,11 @@ func (c *core) push(in *input) (err error) {
 			}
 		}
 	}
+	if in.until > 0 && !c.files {
+		if b = in.behind(b); b.N == 0 {
+			return nil
+		}
+	}
 	for _, t := range b.Origin.Time {
 		if t > c.engine.V.Watermark {
 			c.engine.V.Watermark = t
@@ -406,8 +417,12 @@ func (c *core) rejectRow(b *batch.Batch, row, rank int, node string, why error) 
 	if !ok {
 		panic(fmt.Sprintf("run: operator %s rejected a row that is not of the current input", node))
 	}
-	if in.dec == nil {
-		c.errs.add(in, b.Origin.Partition, &connectors.Record{Offset: b.Origin.Offset[row], Value: in.raw(in.batch, at)}, seq, rank, node, why)
+	if in.dec == nil || c.files {
+		var raw []byte
+		if in.raw != nil {
+			raw = in.raw(in.batch, at)
+		}
+		c.errs.add(in, b.Origin.Partition, &connectors.Record{Offset: b.Origin.Offset[row], Value: raw}, seq, rank, node, why)
 		return
 	}
 	c.errs.add(in, b.Origin.Partition, &in.records[in.recOf[at]], seq, rank, node, why)

@@ -33,15 +33,16 @@ type stepRecord struct {
 	Clock     int64      // milliseconds since 1970
 	Watermark int64      // at the step's end
 	Runs      []inputRun
-	Rows      int64      // rows decoded
-	Rejected  int64      // records that did not decode, rows that an operator rejected
-	Outputs   int64      // records published, rejected ones included
-	OutHash   uint64     // of all outputs
-	HasDigest bool       // set where a checkpoint was taken
-	Digest    uint64     // of the state after the step
-	Skips     []skip     // records that were quarantined, in the order of the input; see journalmore.go for this and other fields of version 2
-	Remote    uint64     // step of a remote checkpoint that was committed since the step before; 0 = none
-	Hash      state.Hash // SHA-256 of the record up to here; Prev makes it a chain
+	Rows      int64        // rows decoded
+	Rejected  int64        // records that did not decode, rows that an operator rejected
+	Outputs   int64        // records published, rejected ones included
+	OutHash   uint64       // of all outputs
+	HasDigest bool         // set where a checkpoint was taken
+	Digest    uint64       // of the state after the step
+	Skips     []skip       // records that were quarantined, in the order of the input; see journalmore.go for this and other fields of version 2
+	Backfills []backfilled // files that the step was made of, ascending by source; only of step 1
+	Remote    uint64       // step of a remote checkpoint that was committed since the step before; 0 = none
+	Hash      state.Hash   // SHA-256 of the record up to here; Prev makes it a chain
 }
 
 // openRecord is the journal record of a task's taking over: who, with what, and

@@ -62,6 +62,9 @@ func (r *stepRecord) more(yield func(field uint64, b []byte)) {
 	if r.Remote > 0 {
 		yield(fieldRemote, binary.AppendUvarint(nil, r.Remote))
 	}
+	if len(r.Backfills) > 0 {
+		yield(fieldBackfills, appendBackfills(nil, r.Backfills))
+	}
 }
 
 // takeMore reads the field of a version 2 record.
@@ -74,6 +77,10 @@ func (r *stepRecord) takeMore(field uint64, b []byte) error {
 		}
 	case fieldRemote:
 		if r.Remote = d.uint(); r.Remote == 0 {
+			return errJournal
+		}
+	case fieldBackfills:
+		if r.Backfills = d.backfills(); len(r.Backfills) == 0 {
 			return errJournal
 		}
 	default:

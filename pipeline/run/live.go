@@ -81,10 +81,25 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 		}
 	}()
 	t.saved = t.w.now()
-	for {
+	for first := true; ; first = false {
 		s, err := t.buffer(hard)
 		if err != nil {
 			return err
+		}
+		if first {
+			made, err := t.backfill(soft, s)
+			switch {
+			case err != nil && soft.Err() != nil && hard.Err() == nil:
+				t.free <- s
+				return nil
+			case err != nil:
+				return err
+			case made:
+				if err := t.pass(s, ready); err != nil {
+					return err
+				}
+				continue
+			}
 		}
 		i, err := t.pollIdle(soft)
 		if err != nil {
@@ -97,14 +112,22 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 		if err := t.makeStep(soft, s, i); err != nil {
 			return t.failed(s, err)
 		}
-		if err := t.seal(s); err != nil {
+		if err := t.pass(s, ready); err != nil {
 			return err
 		}
-		t.made(s)
-		ready <- s // never blocks: there are no more buffers than places
-		t.upkeep()
-		t.publish(false)
 	}
+}
+
+// pass seals a step that was made and passes it on to be committed.
+func (t *task) pass(s *stepBuffer, ready chan<- *stepBuffer) error {
+	if err := t.seal(s); err != nil {
+		return err
+	}
+	t.made(s)
+	ready <- s // never blocks: there are no more buffers than places
+	t.upkeep()
+	t.publish(false)
+	return nil
 }
 
 // pollIdle waits for input, publishing the status now and then.
@@ -150,15 +173,20 @@ func (t *task) saveIdle(ctx context.Context) error {
 	return nil
 }
 
-// makeStep consumes input until a bound of the step is reached.
-func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
-	c := t.w.p.Commit
+// beginStep begins the step behind the last.
+func (t *task) beginStep(s *stepBuffer) {
 	s.begun = t.w.now()
 	s.record = stepRecord{Step: t.step + 1, Prev: t.hash, Runs: s.record.Runs[:0]}
 	s.oldest, s.newest, s.save = 0, 0, nil
 	s.began, s.records = s.began[:0], 0
 	s.taken = append(s.taken[:0], make([]int, len(t.parts))...)
 	t.core.begin(s.begun.UnixMilli())
+}
+
+// makeStep consumes input until a bound of the step is reached.
+func (t *task) makeStep(soft context.Context, s *stepBuffer, first int) error {
+	c := t.w.p.Commit
+	t.beginStep(s)
 	before := t.core.engine.V
 	deadline, cancel := context.WithTimeout(soft, c.Interval) // not by the clock, which may be set
 	defer cancel()

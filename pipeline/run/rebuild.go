@@ -242,6 +242,7 @@ func (r *rebuild) load(s state.Inspector) error {
 	r.from, r.rep.from, r.rep.verified = at.Journal, at.Journal, false
 	r.startRow = t.core.engine.V.Rows
 	t.adopted = t.of.adopted(at.Meta)
+	t.noteBackfills(backfillsOfMeta(at.Meta))
 	for _, p := range at.Positions {
 		if i := t.partition(p.Topic, p.Partition); i >= 0 {
 			t.parts[i].next, t.parts[i].known = p.Next, true

@@ -148,6 +148,11 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	t.whole = false
 	before := t.core.engine.V
 	t.core.begin(s.Clock)
+	if len(s.Backfills) > 0 {
+		if err := t.relearn(ctx, s.Backfills); err != nil {
+			return err
+		}
+	}
 	for _, run := range s.Runs {
 		i := t.partitionOfRun(run)
 		if i < 0 {

@@ -60,6 +60,10 @@ func (t *task) meta() map[string]string {
 	for _, topic := range t.of.outputTopics() {
 		m[sinkMeta+topic] = strconv.Itoa(int(t.core.partitions(topic)))
 	}
+	for _, b := range t.backfilled {
+		key, value := b.meta()
+		m[key] = value
+	}
 	return m
 }
 

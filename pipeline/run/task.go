@@ -66,6 +66,8 @@ type task struct {
 	problem    atomic.Pointer[string]
 	hung       atomic.Bool // it does not come back
 
+	backfilled []backfilled // files that step 1 was made of
+
 	adopted  []int // by source: how many partitions the state knows of; 0 = not known
 	opened   int64 // offset of the open record in the journal
 	accepted []journaledAccept
@@ -310,6 +312,7 @@ func (t *task) restore(ctx, soft context.Context) error {
 	t.step, t.hash, t.replayed, t.restored = at.Step, at.Hash, 0, at.Step
 	from := connectors.Earliest
 	t.adopted = t.of.adopted(at.Meta)
+	t.noteBackfills(backfillsOfMeta(at.Meta))
 	if held {
 		from = at.Journal
 		for _, p := range at.Positions {

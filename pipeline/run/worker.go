@@ -45,6 +45,9 @@ type Options struct {
 	// Attempts is the folder where crashes are counted, so that a record that ends
 	// the process is quarantined after some; empty = they are not.
 	Attempts string
+	// Backfills are files that tasks without a step learn before they read topics,
+	// at most one a source; not for pipelines of several stages.
+	Backfills []Backfill
 	// Watchdog is how long a task may process the same records before the worker
 	// ends with [ErrHung]; 0 = 60 s, negative = for ever.
 	Watchdog time.Duration

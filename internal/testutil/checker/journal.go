@@ -37,6 +37,7 @@ type Step struct {
 	Digest    uint64
 	Skips     []Skip
 	Remote    uint64 // step of a checkpoint that the state topic was found to hold; 0 = nothing new
+	Backfills int    // files of history that the step was made of
 	Hash      [32]byte
 }
 
@@ -174,6 +175,14 @@ func (s *Step) field(field uint64, f *reader) bool {
 		}
 	case 2:
 		s.Remote = f.uvarint()
+	case 3: // files that the step was made of
+		for n := f.uvarint(); n > 0 && !f.failed; n-- {
+			s.Backfills++
+			f.text()
+			f.bytes(32)
+			f.varint()
+			f.uvarint()
+		}
 	default:
 		return false
 	}
