@@ -21,6 +21,7 @@ var optimizers4tests = []string{
 	"momentum", "nesterov", "adagrad", "rmsprop", "adam", "{ftrl: {l1: 0.01, l2: 0.1}}",
 	"normalized", "{sgd: {invariant: true}}", "{adagrad: {invariant: true}}", "{normalized: {power: 0.7}}",
 	"coin", "mixture", "{coin: {alpha: 2, beta: 0.5}}", "{mixture: {rate: 0.5}}",
+	"adadelta", "adamax", "nadam", "amsgrad", "adabound",
 }
 
 func TestFamily(t *testing.T) {
@@ -63,6 +64,8 @@ func TestFamily(t *testing.T) {
 		add("passive_aggressive", classRows, "{label: y, c: 0.1, variant: "+v+"}")
 		add("passive_aggressive_regression", regressRows, "{label: y, epsilon: 0.5, variant: "+v+"}")
 	}
+	add("conformal", "p,y:float64?\n1,2\n1.5,1\n3,\n-2,8\n", "{prediction: p, label: y}")
+	add("conformal", "p:float64?,y:int64?\n1,2\n1.5,1\n3,\n,8\n", "{prediction: p, label: y, window: 20, rate: 0.1, coverage: 0.8}")
 	add("passive_aggressive_regression", weightRows, "{label: y, weight: w, intercept: false}")
 	add("logistic_regression", binaryRows, "{label: y, class_weights: [1, 3], optimizer: adagrad}")
 	for _, o := range []string{"mixture", "normalized", "sgd", "coin"} {

@@ -70,7 +70,7 @@ func (c *linearConfig) checkModel(add func(field, msg, want string)) {
 type modelState struct {
 	Version   int64       // events learnt
 	Rule, Own optim.State // of the weights and of the intercept
-	Intercept [4]float64  // slots of the rule that steps it; the first is the intercept
+	Intercept [8]float64  // slots of the rule that steps it; the first is the intercept
 	Recent    recent      // losses of the latest predictions
 }
 

@@ -21,7 +21,7 @@ var _ = Family.Add(operators.Define(operators.Spec[linearRegressionConfig]{
 		"Losses, with r = prediction - label: squared r²; absolute |r|; huber r²/2 where |r| ≤ delta, else delta·(|r| - delta/2); quantile -tau·r below the label, (1-tau)·r above it.\n\n" +
 		"The default optimizer, mixture, keeps five step rules side by side and weighs them by what they predicted lately, so there is nothing to tune, and drift is followed: it costs two to four times the time of one rule and 8 numbers a weight. Where that is too much, take adagrad where the stream stays as it is, sgd where it drifts.\n\n" +
 		"Under a learnt model the rates may change, and so may weights of rows, loss, l2 and clip; label_scale, the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
-		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adam and normalized 4, coin 6, mixture 8, the others 2.",
+		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adadelta 3, adam and its kin and normalized 4, amsgrad 5, coin 6, mixture 8, the others 2.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and `NODE.score`: float64, of the model; `NODE.prediction`: float64, in the unit of the label; " +
 		"`NODE.loss`: float64?, of this prediction, null until the label is known; `NODE.version`: int64, the events learnt before this row.",

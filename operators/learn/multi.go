@@ -23,7 +23,7 @@ type multiState struct {
 
 type classState struct {
 	Rule, Own optim.State
-	Intercept [4]float64
+	Intercept [8]float64
 	Shared    optim.Shared
 }
 

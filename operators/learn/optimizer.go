@@ -31,7 +31,17 @@ func optimizers(rates rates) []spec.Option {
 		option(optim.RMSProp, "A rate for each weight by the recent size of its gradients.",
 			func() spec.Config { return new(rmspropConfig) }),
 		option(optim.Adam, "Inertia and a rate for each weight (Kingma, Ba 2015), corrected by the steps of each weight.",
-			func() spec.Config { return new(adamConfig) }),
+			func() spec.Config { return &adamConfig{kind: optim.Adam} }),
+		option(optim.AdaMax, "Adam by the greatest gradient instead of the mean square (Kingma, Ba 2015).",
+			func() spec.Config { return &adamConfig{kind: optim.AdaMax} }),
+		option(optim.NAdam, "Adam with the inertia of nesterov (Dozat 2016).",
+			func() spec.Config { return &adamConfig{kind: optim.NAdam} }),
+		option(optim.AMSGrad, "Adam whose rates never rise (Reddi, Kale, Kumar 2018).",
+			func() spec.Config { return &adamConfig{kind: optim.AMSGrad} }),
+		option(optim.AdaBound, "Adam that turns into plain descent (Luo et al. 2019).",
+			func() spec.Config { return &adaboundConfig{adamConfig: adamConfig{kind: optim.AdaBound}} }),
+		option(optim.AdaDelta, "A rate for each weight by the recent size of its gradients and steps (Zeiler 2012).",
+			func() spec.Config { return new(adadeltaConfig) }),
 		option(optim.FTRL, "FTRL-Proximal (McMahan et al. 2013): keeps weights at zero that earn less than l1.",
 			func() spec.Config { return new(ftrlConfig) }),
 		option(optim.Coin, "Bets on each weight (Orabona, Tommasi 2017; as in Vowpal Wabbit): there is no rate.",
@@ -147,17 +157,20 @@ func (c *rmspropConfig) config(func(score, y float64) float64) optim.Config {
 	return o
 }
 
-type adamConfig struct{ rate, beta1, beta2, eps float64 }
+type adamConfig struct {
+	kind                    optim.Kind
+	rate, beta1, beta2, eps float64
+}
 
 func (c *adamConfig) Fields(f *spec.Fields) {
-	rateField(f, &c.rate, 0.01)
+	rateField(f, &c.rate, optim.Defaults(c.kind).Rate.Rate)
 	shareField(f, &c.beta1, "beta1", 0.9, "Share of the mean gradient that is kept from step to step.")
 	shareField(f, &c.beta2, "beta2", 0.999, "Share of the mean squared gradient that is kept from step to step.")
 	epsField(f, &c.eps)
 }
 
 func (c *adamConfig) config(func(score, y float64) float64) optim.Config {
-	o := optim.Defaults(optim.Adam)
+	o := optim.Defaults(c.kind)
 	o.Rate, o.Beta1, o.Beta2, o.Eps = optim.Const(c.rate), c.beta1, c.beta2, c.eps
 	return o
 }
@@ -213,5 +226,36 @@ func (c *mixtureConfig) Fields(f *spec.Fields) {
 func (c *mixtureConfig) config(func(score, y float64) float64) optim.Config {
 	o := optim.Defaults(optim.Mixture)
 	o.Rate, o.Eps = optim.Const(c.rate), c.eps
+	return o
+}
+
+type adaboundConfig struct {
+	adamConfig
+	final, gamma float64
+}
+
+func (c *adaboundConfig) Fields(f *spec.Fields) {
+	c.adamConfig.Fields(f)
+	f.Float(&c.final, "final", 0.1, "Step size of the plain descent that it turns into.").Above(0).AtMost(1e6)
+	f.Float(&c.gamma, "gamma", 0.001, "How fast it turns.").Above(0).AtMost(1)
+}
+
+func (c *adaboundConfig) config(gradient func(score, y float64) float64) optim.Config {
+	o := c.adamConfig.config(gradient)
+	o.Final, o.Gamma = c.final, c.gamma
+	return o
+}
+
+type adadeltaConfig struct{ rate, rho, eps float64 }
+
+func (c *adadeltaConfig) Fields(f *spec.Fields) {
+	rateField(f, &c.rate, 1)
+	shareField(f, &c.rho, "rho", 0.95, "Share of the means of squared gradients and steps that is kept from step to step.")
+	epsField(f, &c.eps)
+}
+
+func (c *adadeltaConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.AdaDelta)
+	o.Rate, o.Rho, o.Eps = optim.Const(c.rate), c.rho, c.eps
 	return o
 }

@@ -17,6 +17,11 @@
 //	adagrad     2  w, G (sum of squared gradients)
 //	rmsprop     2  w, G (decayed mean of squared gradients)
 //	adam        4  w, m, v (decayed means of gradient and square), c (its steps)
+//	adadelta    3  w, G, decayed mean of squared steps
+//	adamax      4  w, m, u (decayed maximum of |g|), c
+//	nadam       4  as adam
+//	amsgrad     5  as adam, and the greatest v
+//	adabound    4  as adam
 //	ftrl        3  w, z, n (sum of squared gradients)
 //	normalized  4  w, G (sum of squared gradients), N (greatest |value|), rate of
 //	               its last step
@@ -50,6 +55,14 @@
 //	          m̂ = m/(1-β₁ᶜ), v̂ = v/(1-β₂ᶜ) (Kingma, Ba 2015, algorithm 1); c
 //	          counts the steps of the coordinate, because the count of all rows
 //	          would leave a rare coordinate uncorrected
+//	adadelta  G = ρG + (1-ρ)g²; d = g·√(D+ε)/√(G+ε); D = ρD + (1-ρ)d²;
+//	          w -= ηd (Zeiler 2012)
+//	adamax    u = max(β₂u, |g|); w -= ηm̂/(u+ε) (Kingma, Ba 2015)
+//	nadam     w -= η(β₁m̂ + (1-β₁)g/(1-β₁ᶜ))/(√v̂+ε) (Dozat 2016)
+//	amsgrad   v̄ = max(v̄, v); w -= η√(1-β₂ᶜ)/(1-β₁ᶜ)·m/(√v̄+ε) (Reddi, Kale,
+//	          Kumar 2018, corrected as adam)
+//	adabound  adam with η√(1-β₂ᶜ)/(1-β₁ᶜ)/(√v+ε) held between final·(1-1/(γc+1))
+//	          and final·(1+1/(γc)) (Luo, Xiong, Liu, Sun 2019)
 //	ftrl      n += g², z += g - σw, σ = (√n_new - √n_old)/α; w = 0 if |z| ≤ λ₁,
 //	          else -(z - sign(z)λ₁)/((β+√n)/α + λ₂) (McMahan et al. 2013,
 //	          algorithm 1), here g = ℓ'·x, λ₁ = L1 and λ₂ = L2; w is kept in

@@ -9,7 +9,7 @@ import (
 )
 
 func kinds() []Kind {
-	return []Kind{SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, FTRL, Normalized, Coin, Mixture}
+	return []Kind{SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, FTRL, Normalized, Coin, Mixture, AdaDelta, AdaMax, NAdam, AMSGrad, AdaBound}
 }
 
 func configs() map[string]Config {
@@ -462,7 +462,7 @@ func TestLayouts(t *testing.T) {
 		}
 		seen[c.Layout()] = name
 	}
-	if len(seen) != 13 {
+	if len(seen) != 16 {
 		t.Errorf("%d layouts: %v", len(seen), seen)
 	}
 }

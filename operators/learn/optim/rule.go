@@ -26,9 +26,14 @@ const (
 	Normalized
 	Coin
 	Mixture
+	AdaDelta
+	AdaMax
+	NAdam
+	AMSGrad
+	AdaBound
 )
 
-var kindNames = [...]string{"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "ftrl", "normalized", "coin", "mixture"}
+var kindNames = [...]string{"sgd", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "ftrl", "normalized", "coin", "mixture", "adadelta", "adamax", "nadam", "amsgrad", "adabound"}
 
 // String is the name used in pipeline files.
 func (k Kind) String() string {
@@ -57,11 +62,14 @@ type Config struct {
 	// Rho is the share of the velocity (Momentum, Nesterov) or of the mean of
 	// squares (RMSProp) kept from step to step, in [0, 1).
 	Rho float64
-	// Beta1 and Beta2 are Adam's shares kept of the means of the gradient and
+	// Beta1 and Beta2 are the shares kept by Adam and its kin of the means of the gradient and
 	// of its square, in [0, 1).
 	Beta1, Beta2 float64
 	// Eps keeps denominators from zero (AdaGrad, RMSProp, Adam), in (0, 1].
 	Eps float64
+	// Final is the rate that AdaBound ends at, in (0, 1e6], Gamma in (0, 1] how
+	// fast its bounds close in on it.
+	Final, Gamma float64
 	// Alpha > 0 and Beta ≥ 0 are FTRL's rate and its smoothing, Coin's wealth at
 	// the start and the least it takes for the greatest derivative.
 	Alpha, Beta float64
@@ -78,7 +86,7 @@ type Config struct {
 	// Invariant makes SGD and AdaGrad rules that step by [Rule.Adapt] and
 	// [Rule.Move]; Normalized always does.
 	Invariant bool
-	// GlobalCount makes Adam correct by the count of all steps instead of the
+	// GlobalCount makes Adam and its kin correct by the count of all steps instead of the
 	// coordinate's own.
 	GlobalCount bool
 }
@@ -100,6 +108,12 @@ func Defaults(k Kind) Config {
 		c.Rate, c.Beta1, c.Beta2 = Const(0.01), 0.9, 0.999
 	case FTRL:
 		c.Alpha, c.Beta = 0.1, 1
+	case AdaDelta:
+		c.Rate, c.Rho = Const(1), 0.95
+	case AdaMax, NAdam, AMSGrad:
+		c.Rate, c.Beta1, c.Beta2 = Const(0.01), 0.9, 0.999
+	case AdaBound:
+		c.Rate, c.Beta1, c.Beta2, c.Final, c.Gamma = Const(0.001), 0.9, 0.999, 0.1, 0.001
 	case Coin:
 		c.Alpha, c.Beta = 4, 1
 	case Mixture:
@@ -158,12 +172,16 @@ func (c Config) Check() error {
 		errs = append(errs, share("rho", c.Rho))
 	case AdaGrad, Mixture:
 		errs = append(errs, eps)
-	case RMSProp:
+	case RMSProp, AdaDelta:
 		errs = append(errs, share("rho", c.Rho), eps)
 	case Normalized:
 		errs = append(errs, in("power", c.Power, c.Power > 0 && c.Power <= 1, "outside (0, 1]"))
-	case Adam:
+	case Adam, AdaMax, NAdam, AMSGrad, AdaBound:
 		errs = append(errs, share("beta1", c.Beta1), share("beta2", c.Beta2), eps)
+		if c.Kind == AdaBound {
+			errs = append(errs, in("final", c.Final, c.Final > 0 && c.Final <= maxRate, "outside (0, 1e6]"),
+				in("gamma", c.Gamma, c.Gamma > 0 && c.Gamma <= 1, "outside (0, 1]"))
+		}
 	default:
 		return fmt.Errorf("optimizer %v is unknown", c.Kind)
 	}
@@ -192,8 +210,12 @@ func (c Config) Slots() int {
 		return 1
 	case FTRL:
 		return 3
-	case Adam, Normalized:
+	case AdaDelta:
+		return 3
+	case Adam, Normalized, AdaMax, NAdam, AdaBound:
 		return 4
+	case AMSGrad:
+		return 5
 	case Coin:
 		return coinSlots
 	case Mixture:
@@ -221,8 +243,14 @@ func (c Config) Layout() string {
 		return "w,sumsq"
 	case c.Kind == RMSProp:
 		return "w,meansq"
-	case c.Kind == Adam:
+	case c.Kind == Adam || c.Kind == NAdam || c.Kind == AdaBound:
 		return "w,m,v,count"
+	case c.Kind == AMSGrad:
+		return "w,m,v,count,vmax"
+	case c.Kind == AdaMax:
+		return "w,m,max,count"
+	case c.Kind == AdaDelta:
+		return "w,meansq,meansqstep"
 	case c.Kind == Normalized:
 		return "w,sumsq,max,rate"
 	case c.Kind == Coin:
@@ -310,7 +338,7 @@ func New[F Float](c Config) (*Rule[F], error) {
 		beta1: F(c.Beta1), rest1: F(1 - c.Beta1), beta2: F(c.Beta2), rest2: F(1 - c.Beta2),
 		alpha: F(c.Alpha), beta: F(c.Beta),
 	}
-	if c.Kind == Adam {
+	if c.Beta2 > 0 {
 		r.prepare()
 	}
 	return r, nil
@@ -406,6 +434,10 @@ func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
 		done = r.rmsprop(tab, idx, val, g, lr)
 	case Adam:
 		done = r.adam(tab, idx, val, g, lr)
+	case AdaDelta:
+		done = r.adadelta(tab, idx, val, g, lr)
+	case AdaMax, NAdam, AMSGrad, AdaBound:
+		done = r.adamLike(tab, idx, val, g, lr)
 	case FTRL:
 		done = r.ftrl(tab, idx, val, g)
 	case Coin:

@@ -19,6 +19,11 @@ func rated(k optim.Kind, rate float64) optim.Config {
 	return with(optim.Defaults(k), func(c *optim.Config) { c.Rate = optim.Const(rate) })
 }
 
+// global corrects by the count of all steps, as River does.
+func global(k optim.Kind, rate float64) optim.Config {
+	return with(rated(k, rate), func(c *optim.Config) { c.GlobalCount = true })
+}
+
 func penalised(k optim.Kind, rate, l2 float64) optim.Config {
 	return with(rated(k, rate), func(c *optim.Config) { c.L2 = l2 })
 }
@@ -49,6 +54,11 @@ func TestPhishing(t *testing.T) {
 			with(rated(optim.Adam, 0.1), func(c *optim.Config) { c.GlobalCount = true }),
 			binary{.8776, .86519824, .31348703, missing, missing},
 		},
+		{"adamax 0.1", global(optim.AdaMax, 0.1), binary{missing, .87610619, missing, missing, missing}},
+		{"nadam 0.1", global(optim.NAdam, 0.1), binary{missing, .86596120, missing, missing, missing}},
+		{"amsgrad 0.1", global(optim.AMSGrad, 0.1), binary{missing, .86596120, missing, missing, missing}},
+		{"adadelta", optim.Defaults(optim.AdaDelta), binary{missing, .80561122, missing, missing, missing}},
+		{"adabound", global(optim.AdaBound, 0.001), binary{missing, .88057041, missing, missing, missing}},
 		{"rmsprop 0.1", rated(optim.RMSProp, 0.1), binary{.8832, .87237762, .34012947, missing, missing}},
 		{"momentum 0.1", rated(optim.Momentum, 0.1), binary{.8544, .84090909, .61018342, missing, missing}},
 		{"nesterov 0.1", rated(optim.Nesterov, 0.1), binary{.8552, .84219704, .58158965, missing, missing}},
