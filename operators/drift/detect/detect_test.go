@@ -1,8 +1,11 @@
 package detect
 
 import (
+	"encoding/json"
 	"math"
+	"os"
 	"slices"
+	"strings"
 	"testing"
 )
 
@@ -161,5 +164,36 @@ func TestAlarmsOfOthers(t *testing.T) {
 	}
 	if got := alarms(ddm(paperErrors), streams["B1"], Warning); len(got) == 0 || got[0] != 37 {
 		t.Errorf("ddm of the paper on B1: warnings at %v, want the first at 37", got)
+	}
+}
+
+// Every alarm and every warning of River 0.26 on the same streams, see testdata/reference.py.
+func TestRiver(t *testing.T) {
+	text, err := os.ReadFile("testdata/reference.json")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var want struct{ Alarms, Warnings map[string][]int }
+	if err := json.Unmarshal(text, &want); err != nil {
+		t.Fatal(err)
+	}
+	makers := map[string]func() Detector{
+		"adwin":        func() Detector { return adwin(resets) },
+		"page-hinkley": func() Detector { return pageHinkley() },
+		"ddm":          func() Detector { return ddm(paperErrors) },
+		"eddm":         func() Detector { return eddm(sampleSpread) },
+		"hddm-a":       func() Detector { return must(NewHDDMA(DefaultHDDM())) },
+		"hddm-w":       func() Detector { return must(NewHDDMW(DefaultHDDM())) },
+	}
+	if len(want.Alarms) < 16 || len(want.Warnings) < 8 {
+		t.Errorf("%d streams with alarms, %d with warnings", len(want.Alarms), len(want.Warnings))
+	}
+	for level, figures := range map[Level]map[string][]int{Drift: want.Alarms, Warning: want.Warnings} {
+		for what, rows := range figures {
+			name, stream, _ := strings.Cut(what, " ")
+			if got := alarms(makers[name](), streams[stream], level); !slices.Equal(got, rows) {
+				t.Errorf("%s: %v at %v, want %v", what, level, got, rows)
+			}
+		}
 	}
 }
