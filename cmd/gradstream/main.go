@@ -116,7 +116,7 @@ Start with:  gradstream demo`,
 	f.StringVar(&a.logFormat, "log-format", "text", "format of the log on stderr: text or json")
 	f.StringVar(&a.logLevel, "log-level", "info", "least level that is logged: debug, info, warn or error")
 	root.AddCommand(a.validateCommand(), a.graphCommand(), a.operatorsCommand(), a.schemaCommand(), a.versionCommand(),
-		a.evaluateCommand(), a.runCommand(), a.demoCommand(), a.produceCommand(), a.topicsCommand(), a.stateCommand(), a.migrateCommand(), a.replayCommand(), a.explainCommand(), a.docsCommand())
+		a.evaluateCommand(), a.testCommand(), a.runCommand(), a.demoCommand(), a.produceCommand(), a.topicsCommand(), a.stateCommand(), a.migrateCommand(), a.replayCommand(), a.explainCommand(), a.docsCommand())
 	return root
 }
 

@@ -252,3 +252,11 @@ func (p *process) wait() int {
 	}
 	return p.cmd.ProcessState.ExitCode()
 }
+
+// The tests of the example hold.
+func TestExampleTests(t *testing.T) {
+	out := output(t, nil, "test", flightsFile)
+	if !strings.Contains(out, "4 tests, 0 failed\n") {
+		t.Error(out)
+	}
+}

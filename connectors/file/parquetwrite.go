@@ -31,7 +31,7 @@ func (g inOrder) Fields() []parquet.Field {
 
 // parquetWriter writes the columns of rows that are not sparse, compressed with zstd.
 type parquetWriter struct {
-	w      *parquet.Writer
+	w      *parquet.GenericWriter[any]
 	cols   []int // of the batches
 	fields []batch.Field
 	row    parquet.Row
@@ -63,7 +63,7 @@ func newParquetWriter(out io.Writer, s *batch.Schema) *parquetWriter {
 		g.names = append(g.names, f.Name)
 		p.cols, p.fields = append(p.cols, i), append(p.fields, f)
 	}
-	p.w = parquet.NewWriter(out, parquet.NewSchema("rows", g), parquet.Compression(&zstd.Codec{}), parquet.MaxRowsPerRowGroup(parquetGroup))
+	p.w = parquet.NewGenericWriter[any](out, parquet.NewSchema("rows", g), parquet.Compression(&zstd.Codec{}), parquet.MaxRowsPerRowGroup(parquetGroup))
 	return p
 }
 
