@@ -9,6 +9,11 @@ const (
 	denseNumber = "a,b:float64?,c:int64?,d:bool,s:string?,y:float64?\n1,2,3,true,u,1.5\n-1,,7,false,v,-2\n0.5,2,,true,,\n1e3,-4,2,false,u,10\n0,0,0,false,w,0\n"
 )
 
+const (
+	ratings = "user:string,item:string?,y:float64?\nann,x,5\nann,y,1\nbob,x,1\nbob,,5\nann,x,\n"
+	choices = "user:int64?,item:string?,y:bool?\n1,x,true\n1,y,true\n2,x,false\n,y,true\n1,x,\n"
+)
+
 var moreCases = []optest.Case{
 	{Operator: "gaussian_naive_bayes", Name: "binary", In: denseBinary, Config: "{label: y}"},
 	{Operator: "gaussian_naive_bayes", Name: "classes as seen, plain", In: denseClass, Config: "{label: y, density: plain}"},
@@ -23,4 +28,16 @@ var moreCases = []optest.Case{
 	{Operator: "holt_winters", Name: "no season", In: "y:float64?\n1\n2.5\n\n4\n", Config: "{label: y, horizon: 3}"},
 	{Operator: "holt_winters", Name: "additive", In: "y:int64?\n1\n2\n\n4\n", Config: "{label: y, season: {additive: {period: 4}}, horizon: 5}"},
 	{Operator: "holt_winters", Name: "multiplicative", In: "y:float64?\n1\n2.5\n\n4\n", Config: "{label: y, season: {multiplicative: {period: 3}}}"},
+	{Operator: "factorization_machine", Name: "probability", In: binaryRows, Config: "{label: y, factors: 3}"},
+	{Operator: "factorization_machine", Name: "zero or one", In: numberRows, Config: "{label: y, predict: probability, factors: 1, l2: 0.1, clip: 0, optimizer: adam}"},
+	{Operator: "factorization_machine", Name: "numbers", In: regressRows, Config: "{label: y, factors: 4, optimizer: {sgd: {rate: 1}}, clip: 0, seed: 7}"},
+	{Operator: "factorization_machine", Name: "numbers as they are", In: regressRows, Config: "{label: y, factors: 4, label_scale: none, optimizer: rmsprop}"},
+	{Operator: "matrix_factorization", Name: "ratings", In: ratings, Config: "{user: user, item: item, label: y, bits: 8, factors: 3}"},
+	{Operator: "matrix_factorization", Name: "biases", In: ratings, Config: "{user: user, item: item, label: y, bits: 8, factors: 0, label_scale: standard}"},
+	{Operator: "matrix_factorization", Name: "choices", In: choices, Config: "{user: user, item: item, label: y, bits: 8, optimizer: {sgd: {rate: 1}}, l2: 1, factors: 2}"},
+	{Operator: "bpr", Name: "choices", In: choices, Config: "{user: user, item: item, bits: 8, factors: 3}"},
+	{Operator: "bpr", Name: "labelled", In: choices, Config: "{user: user, item: item, label: y, bits: 8, factors: 2, optimizer: {sgd: {rate: 1}}, l2: 1}"},
+	{Operator: "mlp", Name: "probability", In: binaryRows, Config: "{label: y, units: 3}"},
+	{Operator: "mlp", Name: "numbers", In: regressRows, Config: "{label: y, units: 4, layers: 3, activation: tanh, optimizer: adam, l2: 0.01}"},
+	{Operator: "mlp", Name: "wild", In: regressRows, Config: "{label: y, units: 2, layers: 2, label_scale: none, clip: 0, optimizer: {sgd: {rate: 1}}}"},
 }

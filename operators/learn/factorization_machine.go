@@ -1,0 +1,111 @@
+package learn
+
+import (
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+var _ = Family.Add(operators.Define(operators.Spec[machineConfig]{
+	Name:    "factorization_machine",
+	Summary: "Predicts from features and from all their pairs, through factors (Rendle 2010).",
+	Doc: "The score is w₀ + Σ wᵢxᵢ + Σ ⟨vᵢ, vⱼ⟩xᵢxⱼ over all pairs i < j of the row's features, each with a weight w and a vector v of `factors` numbers, so that a pair that was never seen together has a weight as well (Rendle, Factorization Machines, ICDM 2010). " +
+		"It is found in time linear in the features: Σᵢ<ⱼ ⟨vᵢ, vⱼ⟩xᵢxⱼ = ½ Σ_f ((Σ v_f x)² - Σ v_f² x²). Scale the numbers: pairs multiply them.\n\n" +
+		"Row by row: predict; if the label is known, take the loss of that prediction, then one step on its derivative. A feature that was never learnt adds nothing to a prediction; when it is learnt first its vector begins with small numbers that follow from its index and seed. " +
+		"A row whose label is null is predicted and not learnt. A row that would make a score or a weight infinite is rejected, and the model is as it was. Weights are float32.\n\n" +
+		"Cost: time in proportion to features times factors; memory 4 bytes times 2^bits times (factors + 1) times the numbers a weight takes: sgd 1, adam 4, the others 2.",
+	Role:    operators.Learner,
+	Columns: scoredColumns,
+	Examples: []spec.Example{{
+		Title:  "Two features that matter together",
+		Config: "factorization_machine: {label: y, factors: 2, optimizer: {sgd: {rate: 0.5}}, l2: 0}",
+		In:     "features:sparse[8],y:bool?\n1:1 2:1,true\n1:1,false\n2:1,false\n1:1 2:1,true\n1:1 2:1,\n",
+		Out:    "features,y,node.score,node.probability,node.loss,node.version\n1:1 2:1,true,0,0.5,0.6931471805599453,0\n1:1,false,0.5025544718612731,0.6230594535160239,0.975667805604352,1\n2:1,false,0.19102474510326112,0.547611493835303,0.7932139414185841,2\n1:1 2:1,true,-0.4209549946251014,0.396288250908226,0.9256134261890783,3\n1:1 2:1,,0.4897547967295534,0.6200486670178369,,4\n",
+	}},
+	Build: newMachine,
+}))
+
+type machineConfig struct {
+	scoredConfig
+	paramsConfig
+	features spec.Column
+	factors  int
+	start    float64
+}
+
+func (c *machineConfig) Fields(f *spec.Fields) {
+	c.labelFields(f, "standard")
+	f.Column(&c.features, "features", "features", "Sparse column to learn from, as vectorize adds it.")
+	f.Int(&c.factors, "factors", 8, "Length of the vectors.").Within(1, 256).Pin()
+	f.Float(&c.start, "start", 0.1, "Standard deviation of the numbers that vectors begin with.").Above(0).AtMost(10)
+	c.paramFields(f, rates{sgd: 0.01, adagrad: 0.1}, 1e-5, 10)
+}
+
+// machine is the model. The weights of feature i are the group of factors + 1 from
+// i·(factors + 1) on: the vector, then the weight.
+type machine struct {
+	*params
+	features operators.Col
+	factors  int
+	deviate  float64
+	x        *batch.Column // of the batch being processed
+	sums     []float32     // Σ v_f x by factor
+}
+
+func newMachine(c *machineConfig, env *operators.Env) operators.Operator {
+	o := newScored(&c.scoredConfig, env)
+	m := &machine{factors: c.factors, deviate: c.start, sums: make([]float32, c.factors)}
+	var dim int
+	m.features, dim = sparseInput(env, c.features)
+	m.params = newParams(&c.paramsConfig, env, int64(dim)*int64(c.factors+1), true)
+	o.params, o.scorer = m.params, m
+	return o
+}
+
+// sparseInput finds a column of features and how many indices it has.
+func sparseInput(env *operators.Env, c spec.Column) (operators.Col, int) {
+	col := env.In(c, batch.Sparse)
+	f := env.Field(col)
+	if f.Name == c.Name && f.Type == batch.Sparse && f.Dim == 0 {
+		env.Errorf(c.Pos, "needs the output of vectorize", "column %q is sparse, but how many indices it has is not known", c.Name)
+	}
+	return col, f.Dim
+}
+
+func (m *machine) of(in *batch.Batch) { m.x = m.features.Of(in) }
+
+func (m *machine) score(row int) float64 {
+	idx, val := m.x.Row(row)
+	clear(m.sums)
+	var linear float32
+	squares, pairs := 0.0, 0.0
+	for k, i := range idx {
+		x, at := val[k], int(i)*(m.factors+1)
+		for f := range m.sums {
+			vx := float32(m.at(at+f) * x)
+			m.sums[f] += vx
+			squares += float64(float64(vx) * float64(vx))
+		}
+		linear += float32(m.at(at+m.factors) * x)
+	}
+	for _, s := range m.sums {
+		pairs += float64(float64(s) * float64(s))
+	}
+	return m.intercept() + float64(linear) + (pairs-squares)/2
+}
+
+func (m *machine) prepare(row int) float64 {
+	idx, val := m.x.Row(row)
+	for _, i := range idx {
+		m.start(int(i)*(m.factors+1), m.factors, m.deviate)
+	}
+	s := m.score(row)
+	for k, i := range idx {
+		x, at := val[k], int(i)*(m.factors+1)
+		for f, sum := range m.sums {
+			m.by(at+f, float32(x*(sum-float32(m.at(at+f)*x))))
+		}
+		m.by(at+m.factors, x)
+	}
+	return s
+}

@@ -1,0 +1,196 @@
+package learn
+
+import (
+	"math"
+	"strconv"
+
+	"github.com/gradstream/gradstream/internal/exact"
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+var _ = Family.Add(operators.Define(operators.Spec[mlpConfig]{
+	Name:    "mlp",
+	Summary: "Predicts from features by a small neural network.",
+	Doc: "The features go into a layer of `units` units, each the activation of a weighted sum and a bias; with layers: n there are n such layers one behind the other; the score is a weighted sum of the last one and an intercept. " +
+		"A step follows the derivatives of the loss by all weights (back-propagation; Rumelhart, Hinton, Williams, Nature 323, 1986).\n\n" +
+		"Row by row: predict; if the label is known, take the loss of that prediction, then one step. The weights of a feature begin with small numbers that follow from its index and seed when it is learnt first, and add nothing before: of standard deviation 1/√n with n features in that row; " +
+		"between layers √(2/units), into the score 1/√units (He and others, 2015). " +
+		"A row whose label is null is predicted and not learnt. A row that would make a score or a weight infinite is rejected, and the model is as it was. Weights are float32.\n\n" +
+		"Cost: time in proportion to features times units, and to layers − 1 times the square of units; memory 4 bytes times 2^bits times units times the numbers a weight takes: sgd 1, adam 4, the others 2. A vector of fewer bits than the default makes a smaller network.",
+	Role:    operators.Learner,
+	Columns: scoredColumns,
+	Examples: []spec.Example{{
+		Title:  "Two units",
+		Config: "mlp: {label: y, units: 2, activation: tanh, optimizer: {sgd: {rate: 0.5}}}",
+		In:     "features:sparse[8],y:bool?\n1:1,true\n2:1,false\n1:1,true\n1:1,\n2:1,\n",
+		Out:    "features,y,node.score,node.probability,node.loss,node.version\n1:1,true,0,0.5,0.6931471805599453,0\n2:1,false,0.6689015668609115,0.661257158030822,1.0825140377297766,1\n1:1,true,-0.2371746289676402,0.44098273603530624,0.8187495516137978,2\n1:1,,0.5684029288722506,0.6383945777126232,,3\n2:1,,0.46831394509806545,0.6149846122516988,,3\n",
+	}},
+	Build: newMLP,
+}))
+
+type mlpConfig struct {
+	scoredConfig
+	paramsConfig
+	features      spec.Column
+	units, layers int
+	activation    string
+}
+
+func (c *mlpConfig) Fields(f *spec.Fields) {
+	c.labelFields(f, "standard")
+	f.Column(&c.features, "features", "features", "Sparse column to learn from, as vectorize adds it.")
+	f.Int(&c.units, "units", 16, "Units of a layer.").Within(1, 512).Pin()
+	f.Int(&c.layers, "layers", 1, "Layers between the features and the score.").Within(1, 4).Pin()
+	f.Enum(&c.activation, "activation", "relu", []string{"relu", "tanh"}, "What a unit makes of its sum: relu = max(0, x), tanh = the hyperbolic tangent.").Pin()
+	c.paramFields(f, rates{sgd: 0.05, adagrad: 0.05}, 0, 10)
+}
+
+// mlp is the model. Its weights, in this order: for each feature one by unit; the
+// biases of the first layer; for each further layer, by unit, the weights of its
+// inputs, and then the biases; the weights of the score.
+//
+// The arithmetic is plain float32 in a fixed order: the kernels of numeric
+// libraries add in another order on each kind of processor.
+type mlp struct {
+	*params
+	features      operators.Col
+	dim           int
+	units, layers int
+	tanh          bool
+	x             *batch.Column // of the batch being processed
+	out           [][]float32   // of the units, by layer
+	back          []float32     // derivative of the score by the sums of a layer
+	behind        []float32     // of the layer before it
+}
+
+func newMLP(c *mlpConfig, env *operators.Env) operators.Operator {
+	o := newScored(&c.scoredConfig, env)
+	m := &mlp{units: c.units, layers: c.layers, tanh: c.activation == "tanh", back: make([]float32, c.units), behind: make([]float32, c.units)}
+	for range c.layers {
+		m.out = append(m.out, make([]float32, c.units))
+	}
+	m.features, m.dim = sparseInput(env, c.features)
+	u := int64(c.units)
+	env.Pin("units", strconv.Itoa(c.units))
+	m.params = newParams(&c.paramsConfig, env, int64(m.dim)*u+u+int64(c.layers-1)*(u*u+u)+u, true)
+	o.params, o.scorer = m.params, m
+	return o
+}
+
+func (m *mlp) of(in *batch.Batch) { m.x = m.features.Of(in) }
+
+// inputs is where the weights of a layer's inputs begin, biases where its biases
+// do; of layer m.layers, the score, which has no biases.
+func (m *mlp) inputs(layer int) int {
+	return m.dim*m.units + m.units + (layer-1)*(m.units*m.units+m.units)
+}
+
+func (m *mlp) biases(layer int) int {
+	if layer == 0 {
+		return m.dim * m.units
+	}
+	return m.inputs(layer) + m.units*m.units
+}
+
+func (m *mlp) score(row int) float64 {
+	idx, val := m.x.Row(row)
+	for layer, out := range m.out {
+		bias := m.biases(layer)
+		for j := range out {
+			out[j] = m.at(bias + j)
+		}
+		if layer == 0 {
+			for k, i := range idx {
+				x, at := val[k], int(i)*m.units
+				for j := range out {
+					out[j] += float32(m.at(at+j) * x)
+				}
+			}
+		} else {
+			at := m.inputs(layer)
+			for j := range out {
+				for _, x := range m.out[layer-1] {
+					out[j] += float32(m.at(at) * x)
+					at++
+				}
+			}
+		}
+		for j, x := range out {
+			out[j] = m.activate(x)
+		}
+	}
+	at := m.inputs(m.layers)
+	var sum float32
+	for j, x := range m.out[m.layers-1] {
+		sum += float32(m.at(at+j) * x)
+	}
+	return m.intercept() + float64(sum)
+}
+
+func (m *mlp) activate(x float32) float32 {
+	if !m.tanh {
+		return max(0, x)
+	}
+	e := exact.Exp(-2 * math.Abs(float64(x)))
+	return float32(math.Copysign((1-e)/(1+e), float64(x)))
+}
+
+// slope is the derivative of the activation, of its value.
+func (m *mlp) slope(y float32) float32 {
+	switch {
+	case m.tanh:
+		return 1 - float32(y*y)
+	case y > 0:
+		return 1
+	}
+	return 0
+}
+
+func (m *mlp) prepare(row int) float64 {
+	idx, val := m.x.Row(row)
+	for _, i := range idx {
+		m.start(int(i)*m.units, m.units, 1/math.Sqrt(float64(len(idx))))
+	}
+	for layer := 1; layer < m.layers; layer++ {
+		m.start(m.inputs(layer), m.units*m.units, math.Sqrt(2/float64(m.units)))
+	}
+	m.start(m.inputs(m.layers), m.units, 1/math.Sqrt(float64(m.units)))
+	s := m.score(row)
+
+	at, last := m.inputs(m.layers), m.out[m.layers-1]
+	for j, y := range last {
+		m.by(at+j, y)
+		m.back[j] = float32(m.at(at+j) * m.slope(y))
+	}
+	for layer := m.layers - 1; layer >= 0; layer-- {
+		bias := m.biases(layer)
+		for j, d := range m.back {
+			m.by(bias+j, d)
+		}
+		if layer == 0 {
+			break
+		}
+		at, before := m.inputs(layer), m.out[layer-1]
+		clear(m.behind)
+		for _, d := range m.back {
+			for k, x := range before {
+				m.by(at, float32(d*x))
+				m.behind[k] += float32(d * m.at(at))
+				at++
+			}
+		}
+		for k, y := range before {
+			m.behind[k] = float32(m.behind[k] * m.slope(y))
+		}
+		m.back, m.behind = m.behind, m.back
+	}
+	for k, i := range idx {
+		x := val[k]
+		for j, d := range m.back {
+			m.by(int(i)*m.units+j, float32(d*x))
+		}
+	}
+	return s
+}

@@ -1,0 +1,153 @@
+package learn
+
+import (
+	"math"
+	"testing"
+
+	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/optest"
+	"github.com/gradstream/gradstream/pipeline/batch"
+	"github.com/gradstream/gradstream/pipeline/spec"
+)
+
+// built makes an operator, feeds it rows some times over and returns it with them.
+func built[C any, P interface {
+	*C
+	spec.Config
+}](t *testing.T, build func(*C, *operators.Env) operators.Operator, config, in string, times int,
+) (operators.Operator, *batch.Batch) {
+	t.Helper()
+	var op operators.Operator
+	d := operators.Define[C, P](operators.Spec[C]{Name: "tested", Build: func(c *C, env *operators.Env) operators.Operator {
+		op = build(c, env)
+		return op
+	}})
+	n, errs := spec.Parse("", []byte(config))
+	if err := errs.Err(); err != nil {
+		t.Fatal(err)
+	}
+	c := d.New()
+	if err := spec.Decode(n, c).Err(); err != nil {
+		t.Fatal(err)
+	}
+	tables, err := optest.Parse(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := tables[0].Rows
+	node, errs := d.Build(c, operators.BuildOptions{Node: "m", Inputs: []*batch.Schema{rows.Schema}})
+	if err := errs.Err(); err != nil {
+		t.Fatal(err)
+	}
+	for range times {
+		if err := node.Process(0, rows); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return op, rows
+}
+
+// slopes compares the derivatives that were laid out with central differences of
+// the score.
+func slopes(t *testing.T, p *params, score func() float64) {
+	t.Helper()
+	sum := map[uint32]float64{}
+	for k, i := range p.idx {
+		sum[i] += float64(p.d[k])
+	}
+	if len(sum) == 0 {
+		t.Fatal("no derivatives")
+	}
+	const h = 1.0 / 512
+	for i, got := range sum {
+		w := &p.table.Data[int(i)*p.slots]
+		was := *w
+		*w = was + h
+		above := score()
+		*w = was - h
+		want := (above - score()) / (2 * h)
+		*w = was
+		if math.Abs(got-want) > 1e-3*max(1, math.Abs(want)) {
+			t.Errorf("the derivative by weight %d is %v, the difference quotient %v", i, got, want)
+		}
+	}
+}
+
+func TestDerivatives(t *testing.T) {
+	for name, op := range map[string]func() (operators.Operator, *batch.Batch){
+		"factorization_machine": func() (operators.Operator, *batch.Batch) {
+			return built(t, newMachine, "{label: y, factors: 3}", regressRows, 5)
+		},
+		"matrix_factorization": func() (operators.Operator, *batch.Batch) {
+			return built(t, newFactorization, "{user: user, item: item, label: y, bits: 8, factors: 3}", ratings, 5)
+		},
+		"mlp, relu": func() (operators.Operator, *batch.Batch) {
+			return built(t, newMLP, "{label: y, units: 5, layers: 2}", regressRows, 5)
+		},
+		"mlp, tanh": func() (operators.Operator, *batch.Batch) {
+			return built(t, newMLP, "{label: y, units: 4, layers: 3, activation: tanh, optimizer: {sgd: {rate: 0.01}}}", regressRows, 5)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, rows := op()
+			m := o.(*scored)
+			m.scorer.of(rows)
+			for row := range rows.N - 1 {
+				m.params.begin()
+				if s := m.scorer.prepare(row); s != m.scorer.score(row) {
+					t.Errorf("row %d: prepare says %v, score %v", row, s, m.scorer.score(row))
+				}
+				slopes(t, m.params, func() float64 { return m.scorer.score(row) })
+			}
+		})
+	}
+	t.Run("bpr", func(t *testing.T) {
+		o, rows := built(t, newBPR, "{user: user, item: item, bits: 8, factors: 3}", choices, 5)
+		m := o.(*bpr)
+		m.of(rows)
+		u, x := m.groups(0)
+		_, y := m.groups(1)
+		m.begin()
+		if s := m.prepare(u, x, y); s == 0 {
+			t.Error("no difference was learnt")
+		}
+		slopes(t, m.params, func() float64 { return m.scoreOf(u, x) - m.scoreOf(u, y) })
+	})
+}
+
+// A row that is refused leaves no weight behind that it would have begun with.
+func TestRefusedRowsBeginNothing(t *testing.T) {
+	for _, c := range []struct{ operator, config, good, bad string }{
+		{"factorization_machine", "{label: y, factors: 2, label_scale: none, clip: 0, optimizer: {sgd: {rate: 1}}}", "features:sparse[64],y\n1:1,1\n", "2:1e20 3:3e38,1\n"},
+		{"mlp", "{label: y, units: 3, label_scale: none, clip: 0, optimizer: {sgd: {rate: 1}}}", "features:sparse[64],y\n1:1,1\n", "2:1e38 3:3e38,1e30\n"},
+	} {
+		good, both := runner(t, c.operator, c.config, c.good), runner(t, c.operator, c.config, c.good+c.bad)
+		if len(both.Rejected) != 1 || good.Digest() != both.Digest() {
+			t.Errorf("%s: rejected %v, state differs: %v", c.operator, both.Rejected, good.Digest() != both.Digest())
+		}
+	}
+}
+
+// The network learns what no linear model can.
+func TestNetworkLearnsExclusiveOr(t *testing.T) {
+	const rows = "features:sparse[8],y:bool\n0:-1 1:-1,false\n0:-1 1:1,true\n0:1 1:-1,true\n0:1 1:1,false\n"
+	for _, activation := range []string{"relu", "tanh"} {
+		o, b := built(t, newMLP, "{label: y, units: 8, activation: "+activation+"}", rows, 500)
+		m := o.(*scored)
+		m.scorer.of(b)
+		for row := range b.N {
+			if s := m.scorer.score(row); (s > 0) != b.Col("y").Bools[row] || math.Abs(s) < 1 {
+				t.Errorf("%s, row %d: score %v", activation, row, s)
+			}
+		}
+	}
+	// And so does a factorization machine, whose pair is the product.
+	o, b := built(t, newMachine, "{label: y, factors: 2}", rows, 500)
+	m := o.(*scored)
+	m.scorer.of(b)
+	for row := range b.N {
+		if s := m.scorer.score(row); (s > 0) != b.Col("y").Bools[row] || math.Abs(s) < 1 {
+			t.Errorf("factorization_machine, row %d: score %v", row, s)
+		}
+	}
+}
