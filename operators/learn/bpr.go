@@ -42,7 +42,7 @@ type bprConfig struct {
 func (c *bprConfig) Fields(f *spec.Fields) {
 	c.pairFields(f, 1)
 	f.Column(&c.label, "label", "", "Whether the item was chosen: true, false, or null for not known yet. Left out: every row is a choice.").Example("clicked")
-	c.paramFields(f, rates{sgd: 0.05, adagrad: 0.1}, 0.002, 0)
+	c.paramFields(f, "adagrad", rates{sgd: 0.05, adagrad: 0.1}, 0.002, 0)
 }
 
 // bprVersion is the version of the operator's own states.
@@ -129,7 +129,7 @@ func (o *bpr) draw(i int) int {
 		if o.s.Count == 0 {
 			return -1
 		}
-		place, _ := bits.Mul64(mix(o.seed+mix(o.s.Draws)), uint64(o.s.Count))
+		place, _ := bits.Mul64(scatter(o.seed+scatter(o.s.Draws)), uint64(o.s.Count))
 		o.s.Draws++
 		hash, _ := o.items.Get(uint32(place))
 		if j := o.place(*hash, 1); j != i {

@@ -54,7 +54,7 @@ func (c *pairConfig) pairFields(f *spec.Fields, least int) {
 func (c *factorizationConfig) Fields(f *spec.Fields) {
 	c.pairFields(f, 0)
 	c.labelFields(f, "center")
-	c.paramFields(f, rates{sgd: 0.02, adagrad: 0.05}, 0.02, 10)
+	c.paramFields(f, "adagrad", rates{sgd: 0.025, adagrad: 0.1}, 0.02, 10)
 }
 
 // pairs finds the weights of users and items: a group of factors + 1 each, the

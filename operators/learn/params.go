@@ -18,7 +18,7 @@ type paramsConfig struct {
 	seed      int64
 }
 
-func (c *paramsConfig) paramFields(f *spec.Fields, r rates, l2, clip float64) {
+func (c *paramsConfig) paramFields(f *spec.Fields, optimizer string, r rates, l2, clip float64) {
 	all := optimizers(r)
 	var options []spec.Option
 	for _, o := range all {
@@ -27,7 +27,7 @@ func (c *paramsConfig) paramFields(f *spec.Fields, r rates, l2, clip float64) {
 			options = append(options, o)
 		}
 	}
-	f.Choice(&c.optimizer, "optimizer", "adagrad", options, "The step rule.")
+	f.Choice(&c.optimizer, "optimizer", optimizer, options, "The step rule.")
 	f.Float(&c.l2, "l2", l2, "Weight of the penalty on squared weights. It acts on the weights of the row.").Within(0, 1e6)
 	f.Float(&c.clip, "clip", clip, "Bound of the derivative of the loss with respect to the score; 0 = none.").Within(0, 1e12)
 	f.Int64(&c.seed, "seed", 0, "Which of the possible starts to take: weights begin with numbers that follow from their place and this.").Pin()
@@ -120,7 +120,7 @@ func (p *params) start(i, n int, deviation float64) {
 	p.fresh = append(p.fresh, freshGroup{i, n})
 	for k := i; k < i+n; k++ {
 		// Uniform on ±√3 deviations, but never 0, which means not learnt.
-		u := float64(mix(p.seed^uint64(k))>>11)*0x1p-52 - 1
+		u := float64(scatter(p.seed^uint64(k))>>11)*0x1p-52 - 1
 		if u == 0 {
 			u = 1
 		}
@@ -128,9 +128,9 @@ func (p *params) start(i, n int, deviation float64) {
 	}
 }
 
-// mix is the finalizer of splitmix64 over the next state: any two inputs that
+// scatter is the finalizer of splitmix64 over the next state: any two inputs that
 // differ in one bit give unrelated numbers.
-func mix(x uint64) uint64 {
+func scatter(x uint64) uint64 {
 	x += 0x9E3779B97F4A7C15
 	x = (x ^ x>>30) * 0xBF58476D1CE4E5B9
 	x = (x ^ x>>27) * 0x94D049BB133111EB
