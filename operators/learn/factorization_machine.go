@@ -91,7 +91,7 @@ func (m *machine) score(row int) float64 {
 	for _, s := range m.sums {
 		pairs += float64(float64(s) * float64(s))
 	}
-	return m.intercept() + float64(linear) + (pairs-squares)/2
+	return m.intercept() + float64(linear) + float64((pairs-squares)/2)
 }
 
 func (m *machine) prepare(row int) float64 {

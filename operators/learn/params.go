@@ -120,7 +120,7 @@ func (p *params) start(i, n int, deviation float64) {
 	p.fresh = append(p.fresh, freshGroup{i, n})
 	for k := i; k < i+n; k++ {
 		// Uniform on ±√3 deviations, but never 0, which means not learnt.
-		u := float64(scatter(p.seed^uint64(k))>>11)*0x1p-52 - 1
+		u := float64(float64(scatter(p.seed^uint64(k))>>11)*0x1p-52) - 1
 		if u == 0 {
 			u = 1
 		}
