@@ -42,6 +42,18 @@ func runner(t *testing.T, operator, config, in string) *optest.Harness {
 	return h
 }
 
+// feed passes more rows to an operator.
+func feed(t *testing.T, h *optest.Harness, in string) {
+	t.Helper()
+	tables, err := optest.Parse(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Feed(0, tables[0].Rows); err != nil {
+		t.Fatal(err)
+	}
+}
+
 // Labels that are none reject the row, which then leaves no trace.
 func TestRejectedRows(t *testing.T) {
 	for _, c := range []struct{ operator, config, header, good, bad, why string }{

@@ -18,7 +18,7 @@ func optimizers(rates rates) []spec.Option {
 		return spec.Option{Name: k.String(), Summary: summary, New: c}
 	}
 	return []spec.Option{
-		option(optim.Mixture, "Five rules side by side, sgd at 0.003, 0.03 and 0.3 and adagrad at 0.03 and 0.5, their weights mixed by the losses of their recent predictions (fixed share, Herbster, Warmuth 1998). Needs no tuning, follows drift; takes two to four times as long as one.",
+		option(optim.Mixture, "Five rules side by side, sgd at 0.003, 0.03 and 0.3 and adagrad at 0.03 and 0.5, their weights mixed by the losses of their recent predictions (fixed share, Herbster, Warmuth 1998). Needs no tuning, follows drift; takes some four times as long as one.",
 			func() spec.Config { return new(mixtureConfig) }),
 		option(optim.AdaGrad, "A rate for each weight that falls with what its gradients add up to. Needs little tuning; slow to forget.",
 			func() spec.Config { return &adagradConfig{def: rates.adagrad} }),

@@ -26,6 +26,7 @@ type vwRun struct {
 	loss   loss.Func
 	held   labelRange
 	weight func(label float64) float64
+	plain  bool // no invariant steps
 	sum, n float64
 	seen   []float64 // predictions
 }
@@ -70,7 +71,7 @@ func (v *vwRun) learn(t *testing.T, rows []vwRow) float64 {
 		lost := of(v.loss.Value)
 		v.sum += w * lost
 		v.n += w
-		if !v.rule.Adapts() {
+		if v.plain || !v.rule.Adapts() {
 			if err := v.rule.Step(v.tab, r.idx, r.val, w*of(v.loss.Gradient)); err != nil {
 				t.Fatal(err)
 			}
@@ -141,6 +142,7 @@ func TestAgainstVW(t *testing.T) {
 		{"-k -d 0002.dat --invariant", "0002", 0, 18, squared, invariant(optim.SGD, 10), nil, .003382},
 		{"-d 0002.dat --adaptive --invariant -l 0.5", "0002", 0, 18, squared, invariant(optim.AdaGrad, 0.5), nil, .002786},
 		{"-d 0002.dat --adaptive --invariant -l 0.5 --loss_function logistic", "0002", 0, 18, log, invariant(optim.AdaGrad, 0.5), nil, .555602},
+		{"-k -d 0002.dat --adaptive --invariant -q Tf -q ff", "0002", 0, 18, squared, invariant(optim.AdaGrad, 10), []string{"Tf", "ff"}, .006645},
 		{"-d 0001.dat --coin", "0001", 0, 18, squared, optim.Defaults(optim.Coin), nil, .193569},
 		{"-d 0002_25.dat --coin", "0002", 25, 18, squared, optim.Defaults(optim.Coin), nil, .039358},
 		{"-d 0002.dat --coin", "0002", 0, 18, squared, optim.Defaults(optim.Coin), nil, .004100},
@@ -182,9 +184,14 @@ func TestNormalizedClassWeight(t *testing.T) {
 // Text features of Reuters; the set has indices of its own.
 func TestNormalizedSparse(t *testing.T) {
 	for _, c := range []struct {
-		loss loss.Func
-		want float64
-	}{{loss.Func{Kind: loss.Squared}, .502732}, {loss.Func{}, .429393}} {
+		loss   loss.Func
+		config optim.Config
+		want   float64
+	}{
+		{loss.Func{Kind: loss.Squared}, powered(0.5), .502732},
+		{loss.Func{}, powered(0.5), .429393},
+		{loss.Func{}, proximal(.5, 1, 0), .586666},
+	} {
 		rows := typed(t, largeStreams, "rcv1_small", "y:float64,x:sparse")
 		var in []vwRow
 		for row := range rows.N {
@@ -196,7 +203,65 @@ func TestNormalizedSparse(t *testing.T) {
 			r.idx, r.val = append(r.idx, vwConstant&(1<<18-1)), append(r.val, 1)
 			in = append(in, r)
 		}
-		v := newVWRun(t, 18, c.loss, powered(0.5))
-		near(t, fmt.Sprintf("mean loss, %v", c.loss.Kind), v.learn(t, in), c.want, 6e-7)
+		v := newVWRun(t, 18, c.loss, c.config)
+		near(t, fmt.Sprintf("mean loss, %v, %v", c.loss.Kind, c.config.Kind), v.learn(t, in), c.want, 6e-7)
 	}
+}
+
+// Gradient steps of the same length as if the loss were straight: --loss_function
+// classic.
+func TestNormalizedPlain(t *testing.T) {
+	v := newVWRun(t, 18, loss.Func{Kind: loss.Squared}, powered(0.5))
+	v.plain = true
+	near(t, "mean loss", v.learn(t, vwRows(t, "0002", 0, 18, 4)), .014848, 6e-7)
+}
+
+// One against all: ten classes, ten passes over ten rows, the predictions of a row
+// made before its steps; the models share the sums of the row lengths.
+// --oaa 10 --passes 10 --holdout_off.
+func TestNormalizedOneAgainstAll(t *testing.T) {
+	words := []string{"one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"}
+	r, err := optim.New[float64](powered(0.5))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var tabs [10][]float64
+	var index = map[uint32]uint32{}
+	at := func(hash uint32) uint32 { // no two words share an index there
+		if _, ok := index[hash]; !ok {
+			index[hash] = uint32(len(index))
+		}
+		return index[hash]
+	}
+	for c := range tabs {
+		tabs[c] = make([]float64, r.Slots()*11)
+	}
+	wrong, f := 0, loss.Func{Kind: loss.Squared}
+	for range 10 {
+		for row, w := range words {
+			idx, val := []uint32{at(vwFeature(w, 0)), at(vwConstant)}, []float64{1, 1}
+			best, most := 0, 0.0
+			for c := range tabs {
+				label := -1.0
+				if c == row {
+					label = 1
+				}
+				p := max(-1, min(1, optim.Dot(tabs[c], r.Slots(), idx, val)))
+				if c == 0 || p > most {
+					best, most = c, p
+				}
+				norm, err := r.Adapt(tabs[c], idx, val, f.Gradient(p, label), 1)
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := r.Move(tabs[c], idx, f.Invariant(p, label, r.Rate(), norm)); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if best != row {
+				wrong++
+			}
+		}
+	}
+	near(t, "share of wrong rows", float64(wrong)/100, .09, 1e-9)
 }

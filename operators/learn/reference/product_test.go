@@ -62,6 +62,21 @@ type outcome struct {
 // the learner's predictions.
 func chain(t testing.TB, rows *batch.Batch, vectorize, learner, published string) outcome {
 	t.Helper()
+	var p, labels []float64
+	out := chainTo(t, rows, vectorize, learner, func(b *batch.Batch) {
+		values, y := b.Col("m."+published), b.Col("y")
+		for row := range b.N {
+			v, _ := y.Number(row)
+			p, labels = append(p, values.Floats[row]), append(labels, v)
+		}
+	})
+	out.p, out.y = p, labels
+	return out
+}
+
+// chainTo hands what comes out to a function.
+func chainTo(t testing.TB, rows *batch.Batch, vectorize, learner string, each func(b *batch.Batch)) outcome {
+	t.Helper()
 	fail := func(err error) {
 		if err != nil {
 			t.Helper()
@@ -84,11 +99,7 @@ func chain(t testing.TB, rows *batch.Batch, vectorize, learner, published string
 	var out outcome
 	features.Next = func(b *batch.Batch) error { return model.Process(0, b) }
 	model.Next = func(b *batch.Batch) error {
-		p, y := b.Col("m."+published), b.Col("y")
-		for row := range b.N {
-			v, _ := y.Number(row)
-			out.p, out.y = append(out.p, p.Floats[row]), append(out.y, v)
-		}
+		each(b)
 		return nil
 	}
 	reject := func(*batch.Batch, int, error) { out.rejected++ }
@@ -256,6 +267,44 @@ func TestDefaults(t *testing.T) {
 				t.Errorf("MAE %.4f, %d rejected; want at most %v, none", mae, got.rejected, c.maxMAE)
 			}
 		})
+	}
+}
+
+// The same for several classes, with their names given, so that none is new.
+func TestDefaultsOfClasses(t *testing.T) {
+	for _, c := range []struct {
+		set, classes            string
+		minAccuracy, maxLogLoss float64
+	}{
+		{"image_segments", "[brickface, cement, foliage, grass, path, sky, window]", 0.825, 0.721},
+		{"covtype20k", `["1", "2", "3", "4", "5", "6", "7"]`, 0.771, 0.631},
+		{"synth_rbf_drift", `["0", "1", "2"]`, 0.802, 0.637},
+	} {
+		for _, learner := range []string{"softmax", "one_vs_rest"} {
+			t.Run(c.set+"/"+learner, func(t *testing.T) {
+				dir := largeStreams
+				if c.set == "image_segments" {
+					dir = streams
+				}
+				rows, vectorize := numbersOr(t, dir, c.set, "string", "", "")
+				right, lost, n := 0, 0.0, 0
+				out := chainTo(t, rows, vectorize, learner+": {label: y, classes: "+c.classes+"}", func(b *batch.Batch) {
+					class, y, loss := b.Col("m.class"), b.Col("y"), b.Col("m.loss")
+					for row := range b.N {
+						if string(class.Text(row)) == string(y.Text(row)) {
+							right++
+						}
+						lost += loss.Floats[row]
+						n++
+					}
+				})
+				accuracy, logLoss := float64(right)/float64(n), lost/float64(n)
+				t.Logf("accuracy %.4f, log loss %.4f", accuracy, logLoss)
+				if accuracy < c.minAccuracy-0.002 || logLoss > 1.01*c.maxLogLoss || out.rejected > 0 {
+					t.Errorf("accuracy %.4f, log loss %.4f, %d rejected; want at least %v, at most %v, none", accuracy, logLoss, out.rejected, c.minAccuracy, c.maxLogLoss)
+				}
+			})
+		}
 	}
 }
 

@@ -1,0 +1,49 @@
+package learn
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+)
+
+// A model that is stopped in the middle and goes on from its checkpoint comes to the
+// same bits as one that was not, under every optimizer and for every learner.
+func TestResumeInMidStream(t *testing.T) {
+	const n = 1000
+	rows := func(label func(i int) string) []string {
+		out := make([]string, n)
+		for i := range out {
+			out[i] = fmt.Sprintf("%d:%v %d:%v %d:1,%s", i%7, float64(i%13)/13, 8+i%5, float64(i*i%17)/17-0.5, 20+i*i%11, label(i))
+		}
+		return out
+	}
+	numbers := rows(func(i int) string { return fmt.Sprint(float64(i%7) + float64(i*i%17)/17) })
+	classes := rows(func(i int) string { return []string{"a", "b", "c", "d"}[(i%7+i*i%3)%4] })
+	for _, c := range []struct {
+		operator, label string
+		rows            []string
+	}{{"linear_regression", "y", numbers}, {"softmax", "y:string", classes}, {"one_vs_rest", "y:string", classes}} {
+		for _, o := range []string{
+			"sgd", "{sgd: {invariant: true}}", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adadelta", "adamax", "nadam",
+			"amsgrad", "adabound", "ftrl", "normalized", "coin", "mixture",
+		} {
+			header := "features:sparse[64]," + c.label + "\n"
+			config := "{label: y, optimizer: " + o + "}"
+			whole := runner(t, c.operator, config, header+strings.Join(c.rows, "\n"))
+			part := runner(t, c.operator, config, header+strings.Join(c.rows[:n/2], "\n"))
+			if err := part.Checkpoint(); err != nil {
+				t.Fatal(err)
+			}
+			if err := part.Restart(); err != nil {
+				t.Fatal(err)
+			}
+			feed(t, part, header+strings.Join(c.rows[n/2:], "\n"))
+			if len(whole.Rejected)+len(part.Rejected) > 0 {
+				t.Fatalf("%s, %s: %v %v", c.operator, o, whole.Rejected, part.Rejected)
+			}
+			if whole.Digest() != part.Digest() || whole.Text() != part.Text() {
+				t.Errorf("%s, %s: the model that was stopped differs", c.operator, o)
+			}
+		}
+	}
+}
