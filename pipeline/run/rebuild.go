@@ -307,8 +307,8 @@ func (r *rebuild) reaches(to uint64) error {
 		return wrongRequest("the checkpoint of task %d holds step %d, and there is no way back to step %d; start from an older checkpoint, or from nothing", id, r.begun, to)
 	case r.begun > 0 && t.givenUp(r.begun) != nil:
 		return fmt.Errorf("task %d: the checkpoint's step %d was given up when a loss was accepted behind step %d; start from nothing, or from another checkpoint", id, r.begun, t.givenUp(r.begun).Step)
-	case r.begun == 0 && r.steps[0].first != 1 && t.givenUp(1) == nil:
-		return fmt.Errorf("task %d: the journal begins at step %d: %w, so the state cannot be rebuilt from nothing; start from a checkpoint of step %d or later", id, r.steps[0].first, ErrTrimmed, r.steps[0].first-1)
+	case r.begun == 0 && (r.steps[0].first != 1 || r.steps[0].graph == state.Hash{}) && t.givenUp(1) == nil: // without the open record where reading starts is not known
+		return fmt.Errorf("task %d: the journal begins at step %d: %w, so the state cannot be rebuilt from nothing; start from a checkpoint of step %d or later", id, r.steps[0].first, ErrTrimmed, max(r.steps[0].first-1, 1))
 	}
 	for _, s := range r.steps {
 		first, last := max(s.first, r.begun+1), min(s.last, to)

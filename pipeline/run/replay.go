@@ -64,7 +64,8 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 		return fmt.Errorf("%w: the journal goes on at step %d behind step %d", errUncheckpointed, step.Step, t.step)
 	}
 	given := t.givenUp(step.Step) != nil
-	if (step.Step != t.step+1 || step.Prev != t.hash) && (t.step > 0 || !given) {
+	unopened := t.step == 0 && !given && len(t.knownPositions()) == 0 // trimmed between an open record and step 1
+	if unopened || (step.Step != t.step+1 || step.Prev != t.hash) && (t.step > 0 || !given) {
 		if t.step == 0 {
 			return fmt.Errorf("task %d: %w: the journal begins at step %d: its start is gone and no checkpoint reaches it, so the state cannot be rebuilt; %s", t.id, errGone, step.Step, t.whyNoRemote())
 		}

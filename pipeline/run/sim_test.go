@@ -92,12 +92,13 @@ type simCluster struct {
 	*simBroker
 	tasks  int
 	taskOf func(topic string, partition int32) int
-	crash  int // one step in so many, about, ends the worker's life somewhere; 0 = none
-	aim    aim // where its life ends, if it comes there
-	lose   int // one commit in so many loses the lock; 0 = none
-	fail   int // one checkpoint in so many cannot be saved; 0 = none
-	slow   int // one remote checkpoint in so many cannot be saved, or is and nobody hears; 0 = none
-	shake  int // one look in so many, each 10 ms, moves a task away and back; 0 = none
+	crash  int  // one step in so many, about, ends the worker's life somewhere; 0 = none
+	aim    aim  // where its life ends, if it comes there
+	lose   int  // one commit in so many loses the lock; 0 = none
+	eager  bool // fetches take no time and do not look at their context
+	fail   int  // one checkpoint in so many cannot be saved; 0 = none
+	slow   int  // one remote checkpoint in so many cannot be saved, or is and nobody hears; 0 = none
+	shake  int  // one look in so many, each 10 ms, moves a task away and back; 0 = none
 	dead   chan struct{}
 	onDead func()      // called once, when the worker is killed; may be nil
 	hang   atomic.Bool // commits have no answer
@@ -417,7 +418,9 @@ type simFeed struct {
 
 func (f *simFeed) Poll(ctx context.Context, limit int, only *connectors.TopicPartition) (connectors.Fetch, error) {
 	for {
-		if err := f.c.pause(ctx, 2*time.Millisecond); err != nil {
+		if f.c.eager { // as a feed does whose buffer is full
+			ctx = context.WithoutCancel(ctx)
+		} else if err := f.c.pause(ctx, 2*time.Millisecond); err != nil {
 			return connectors.Fetch{}, err
 		}
 		if err := f.c.pass(f.c.taskOf(f.parts[0].Topic, f.parts[0].Partition), polling); err != nil {

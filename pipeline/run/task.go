@@ -415,7 +415,7 @@ func (t *task) rebuildable(ctx context.Context) error {
 	if err == nil {
 		err = foreign
 	}
-	if err == nil && first != 1 {
+	if err == nil && (first != 1 || len(starts) == 0) {
 		err = errors.New("the journal does not reach back to step 1")
 	}
 	if err == nil {
@@ -479,6 +479,10 @@ func (t *task) openFeed(ctx context.Context) (err error) {
 // poll returns the index of a partition whose pending fetch is fresh or has
 // records left. If only is not negative it waits for that partition.
 func (t *task) poll(ctx context.Context, only int) (int, error) {
+	// First of all: where input never runs out, nothing else would end what ctx does.
+	if err := ctx.Err(); err != nil {
+		return -1, err
+	}
 	for i := range t.parts {
 		if t.parts[i].pending != nil && (only < 0 || only == i) {
 			return i, nil
