@@ -21,12 +21,12 @@ import (
 const often = "100ms, remote: 300ms"
 
 // awaitRemote waits until every task has a checkpoint in the state topic.
-func (l *life) awaitRemote(tasks int, after uint64) {
+func (l *life) awaitRemote(tasks int) {
 	l.c.t.Helper()
-	for deadline := time.Now().Add(60 * time.Second); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(10 * time.Millisecond) {
 		n := 0
 		for _, s := range l.w.Status() {
-			if s.Remote > after {
+			if s.Remote > 0 {
 				n++
 			}
 		}
@@ -40,7 +40,7 @@ func (l *life) awaitRemote(tasks int, after uint64) {
 func (l *life) crash() {
 	l.c.t.Helper()
 	_ = l.k.Close()
-	if err := <-l.done; err == nil {
+	if err := l.end(); err == nil {
 		l.c.t.Fatal("the worker ended without an error though its connections were cut")
 	}
 	if err := l.store.Close(); err != nil {
@@ -58,13 +58,14 @@ func (c *cluster) admin() *kadm.Client {
 	return kadm.NewClient(cl)
 }
 
-func (c *cluster) starts(topic string, partitions int) (at []int64) {
+// bounds returns where the partitions of a topic start, or end.
+func (c *cluster) bounds(topic string, partitions int, which int64) (at []int64) {
 	c.t.Helper()
 	k := c.open(0, "")
 	defer k.Close()
 	for q := range partitions {
 		tp := connectors.TopicPartition{Topic: topic, Partition: int32(q)}
-		ps, err := k.Resolve(c.t.Context(), []connectors.Position{{TopicPartition: tp, Next: connectors.Earliest}})
+		ps, err := k.Resolve(c.t.Context(), []connectors.Position{{TopicPartition: tp, Next: which}})
 		if err != nil {
 			c.t.Fatal(err)
 		}
@@ -73,18 +74,48 @@ func (c *cluster) starts(topic string, partitions int) (at []int64) {
 	return at
 }
 
+// awaitTrimmed waits until the journal of every task begins at these offsets or behind
+// them: a checkpoint that was made before is of no use then. As a checkpoint names only
+// what was committed when it was taken, that needs more steps, which more lets come.
+func (l *life) awaitTrimmed(least []int64, more func()) {
+	l.c.t.Helper()
+	var at []int64
+	for deadline := time.Now().Add(5 * time.Minute); time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		left := 0
+		at = l.c.bounds("clicks.journal", len(least), connectors.Earliest)
+		for task := range least {
+			if at[task] < least[task] {
+				left++
+			}
+		}
+		if left == 0 {
+			return
+		}
+		more()
+	}
+	l.c.t.Fatalf("the journal starts at %v and is not trimmed to %v: %+v", at, least, l.w.Status())
+}
+
 // TestElsewhere crashes workers and starts each on an empty folder, or on one that
 // another worker left long ago, while the journal is trimmed behind the remote
 // checkpoints. In the end the state has the bits of an undisturbed run.
 func TestElsewhere(t *testing.T) {
-	const n, rounds = 12000, 4
+	const n, rounds, few = 12000, 4, 10
 	p := load(t, clicks, "TASKS", "partitions", "PARTITIONS", "2", "LOCAL", often)
 	all := events(n, true)
 	c := newCluster(t, p, nil)
 	var dirs []string
+	sent := []int{0}
+	send := func(to int) {
+		c.produce(all[sent[len(sent)-1]:to])
+		sent = append(sent, to)
+	}
 	reg := prometheus.NewRegistry()
-	last := uint64(0)
 	for round := range rounds {
+		var before []int64 // where the journal ends that the workers so far have left
+		if round > 0 {
+			before = c.bounds("clicks.journal", 2, connectors.Latest)
+		}
 		dir := t.TempDir()
 		if round == 2 {
 			dir = dirs[0] // older than what is in the topic
@@ -94,11 +125,13 @@ func TestElsewhere(t *testing.T) {
 			reg = prometheus.NewRegistry()
 		}
 		l := c.start(dir, run.Options{PollRows: 50, JournalKeep: time.Nanosecond, Metrics: reg})
-		c.produce(all[n/rounds*round : n/rounds*(round+1)])
-		l.await(2, int64(n/rounds*round+n/rounds/2))
-		l.awaitRemote(2, last)
+		half, end := n/rounds*round+n/rounds/2, n/rounds*(round+1)
+		send(half)
+		l.await(2, int64(half))
+		l.awaitRemote(2)
+		l.awaitTrimmed(before, func() { send(min(sent[len(sent)-1]+few, end)) })
+		send(end)
 		for _, s := range l.w.Status() {
-			last = max(last, s.Remote)
 			if round > 0 && s.Checkpoint == 0 {
 				t.Errorf("round %d: task %d was not restored", round, s.Task)
 			}
@@ -108,7 +141,7 @@ func TestElsewhere(t *testing.T) {
 		}
 		l.crash()
 	}
-	for task, at := range c.starts("clicks.journal", 2) {
+	for task, at := range c.bounds("clicks.journal", 2, connectors.Earliest) {
 		if at == 0 {
 			t.Errorf("the journal of task %d was never trimmed", task)
 		}
@@ -136,8 +169,8 @@ func TestElsewhere(t *testing.T) {
 	}
 
 	calm := newCluster(t, p, nil)
-	for round := range rounds {
-		calm.produce(all[n/rounds*round : n/rounds*(round+1)])
+	for i, to := range sent[1:] { // the same calls: what goes to which partition depends on them
+		calm.produce(all[sent[i]:to])
 	}
 	quiet := t.TempDir()
 	l = calm.start(quiet, run.Options{})
@@ -236,14 +269,14 @@ func TestStateTopicGone(t *testing.T) {
 	if s := l.w.Status()[0]; s.Checkpoint == 0 {
 		t.Errorf("not restored from the folder: %+v", s)
 	}
-	l.awaitRemote(1, 0)
+	l.awaitRemote(1)
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
 	}
 	eachOnce(t, c.read("clicks.predictions"), 2*n)
 
 	// Emptied once more, with a journal whose start is gone by now.
-	if at := c.starts("clicks.journal", 1); at[0] == 0 {
+	if at := c.bounds("clicks.journal", 1, connectors.Earliest); at[0] == 0 {
 		t.Fatal("the journal was not trimmed")
 	}
 	if r, err := adm.DeleteTopic(t.Context(), "clicks.state"); err != nil || r.Err != nil {
@@ -255,7 +288,7 @@ func TestStateTopicGone(t *testing.T) {
 	}
 	_ = k.Close()
 	l = c.start(t.TempDir(), run.Options{})
-	if err := <-l.done; err == nil || !strings.Contains(err.Error(), "no checkpoint reaches it") || !strings.Contains(err.Error(), "nor does the state topic help: it holds no checkpoint") {
+	if err := l.end(); err == nil || !strings.Contains(err.Error(), "no checkpoint reaches it") || !strings.Contains(err.Error(), "nor does the state topic help: it holds no checkpoint") {
 		t.Errorf("ended with %v", err)
 	}
 	_ = l.k.Close()
@@ -273,7 +306,7 @@ func TestRetentionPassed(t *testing.T) {
 	reg := prometheus.NewRegistry()
 	l := c.start(t.TempDir(), run.Options{Metrics: reg})
 	l.await(1, n)
-	l.awaitRemote(1, 0)
+	l.awaitRemote(1)
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
 	}
@@ -284,7 +317,7 @@ func TestRetentionPassed(t *testing.T) {
 		t.Fatal(err)
 	}
 	l = c.start(t.TempDir(), run.Options{})
-	err := <-l.done
+	err := l.end()
 	for _, want := range []string{"clicks[0] is needed from offset 2000 on, but its log starts at 2500", "retention has removed 500 offsets", "--policy"} {
 		if err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("ended with %v; want it to say %q", err, want)

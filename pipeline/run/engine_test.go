@@ -20,6 +20,7 @@ import (
 	"github.com/gradstream/gradstream/connectors"
 	"github.com/gradstream/gradstream/connectors/codec"
 	"github.com/gradstream/gradstream/connectors/kafka"
+	"github.com/gradstream/gradstream/internal/testutil/wait"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/feature"
 	"github.com/gradstream/gradstream/operators/learn"
@@ -219,9 +220,12 @@ func (c *cluster) startOn(store state.Store, o run.Options) (*life, error) {
 }
 
 // stop drains the worker as SIGTERM would.
+// end returns what the worker ends with.
+func (l *life) end() error { return wait.For(l.c.t, "the worker", l.done) }
+
 func (l *life) stop() error {
 	l.cancel()
-	err := <-l.done
+	err := l.end()
 	_ = l.k.Close()
 	return errors.Join(err, l.store.Close())
 }
@@ -247,7 +251,7 @@ func (l *life) lag(tasks int) (lag, rows int64) {
 // await waits until n records were processed.
 func (l *life) await(tasks int, n int64) {
 	l.c.t.Helper()
-	deadline := time.Now().Add(60 * time.Second)
+	deadline := time.Now().Add(5 * time.Minute)
 	for time.Now().Before(deadline) {
 		if _, rows := l.lag(tasks); rows >= n {
 			return
@@ -285,7 +289,7 @@ func (c *cluster) read(topic string) []connectors.Record {
 		if err != nil {
 			c.t.Fatal(err)
 		}
-		ctx, cancel := context.WithTimeout(c.t.Context(), 20*time.Second)
+		ctx, cancel := context.WithTimeout(c.t.Context(), 2*time.Minute)
 		for next < end {
 			got, err := f.Poll(ctx, 10000, nil)
 			if err != nil {
@@ -458,7 +462,7 @@ func crashes(t *testing.T, p *pipeline.Pipeline, deleteAt int) {
 			replayed += s.Replayed
 		}
 		_ = l.k.Close()
-		if err := <-l.done; err == nil {
+		if err := l.end(); err == nil {
 			t.Fatal("the worker ended without an error though its connections were cut")
 		}
 		if err := l.store.Close(); err != nil {
@@ -552,13 +556,8 @@ func TestRefusals(t *testing.T) {
 			q := load(t, strings.NewReplacer(x.replace...).Replace(clicks), "TASKS", "partitions", "PARTITIONS", "1")
 			d := &cluster{t: t, addrs: c.addrs, p: q}
 			l := d.start(dir, run.Options{})
-			select {
-			case err := <-l.done:
-				if err == nil || !strings.Contains(err.Error(), x.want) {
-					t.Errorf("ended with %v, want %q", err, x.want)
-				}
-			case <-time.After(20 * time.Second):
-				t.Error("went on")
+			if err := l.end(); err == nil || !strings.Contains(err.Error(), x.want) {
+				t.Errorf("ended with %v, want %q", err, x.want)
 			}
 			_ = l.k.Close()
 			_ = l.store.Close()
@@ -568,7 +567,7 @@ func TestRefusals(t *testing.T) {
 		q := load(t, strings.Replace(clicks, "topic: clicks\n", "topic: other\n", 1), "TASKS", "partitions", "PARTITIONS", "1")
 		d := &cluster{t: t, addrs: c.addrs, p: q}
 		l := d.start(t.TempDir(), run.Options{})
-		if err := <-l.done; err == nil || !strings.Contains(err.Error(), `the state was made by reading topic "clicks"`) {
+		if err := l.end(); err == nil || !strings.Contains(err.Error(), `the state was made by reading topic "clicks"`) {
 			t.Errorf("ended with %v", err)
 		}
 		_ = l.k.Close()
@@ -591,7 +590,7 @@ func TestRefusals(t *testing.T) {
 	t.Run("another cluster", func(t *testing.T) {
 		d := newCluster(t, p, events(n, false))
 		l := d.start(dir, run.Options{})
-		if err := <-l.done; err == nil || !strings.Contains(err.Error(), "belongs to Kafka cluster") {
+		if err := l.end(); err == nil || !strings.Contains(err.Error(), "belongs to Kafka cluster") {
 			t.Errorf("ended with %v", err)
 		}
 		_ = l.k.Close()
@@ -611,12 +610,12 @@ func TestChangedFile(t *testing.T) {
 	l := c.start(dir, run.Options{PollRows: 20})
 	l.await(1, n/2)
 	_ = l.k.Close()
-	<-l.done
+	l.end()
 	_ = l.store.Close()
 
 	other := &cluster{t: t, addrs: c.addrs, p: changed}
 	l = other.start(dir, run.Options{})
-	if err := <-l.done; err == nil || !strings.Contains(err.Error(), "the pipeline file was changed since") {
+	if err := l.end(); err == nil || !strings.Contains(err.Error(), "the pipeline file was changed since") {
 		t.Errorf("replaying with a changed file ended with %v", err)
 	}
 	_ = l.k.Close()

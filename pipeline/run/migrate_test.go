@@ -55,7 +55,7 @@ func (c *cluster) refused(dir string) {
 	_ = k.Close()
 	if err == nil {
 		l = c.start(dir, run.Options{})
-		err = <-l.done
+		err = l.end()
 		_ = l.k.Close()
 		_ = l.store.Close()
 	}
@@ -67,7 +67,7 @@ func (c *cluster) refused(dir string) {
 // live waits until all tasks are.
 func (l *life) live(tasks int) {
 	l.c.t.Helper()
-	for deadline := time.Now().Add(time.Minute); ; time.Sleep(10 * time.Millisecond) {
+	for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(10 * time.Millisecond) {
 		if lag, _ := l.lag(tasks); lag >= 0 {
 			return
 		}
@@ -111,7 +111,7 @@ func TestMigrate(t *testing.T) {
 			}
 			if x.crash {
 				_ = l.k.Close()
-				<-l.done
+				l.end()
 				_ = l.store.Close()
 			} else if err := l.stop(); err != nil {
 				t.Fatal(err)
@@ -128,7 +128,7 @@ func TestMigrate(t *testing.T) {
 			if !m.Needed() || m.Before != x.before || m.Topology.Tasks != x.after || len(m.Grown) != 1 || m.Grown[0].Was != 4 || m.Grown[0].Now != 6 || m.Unread < n/2 {
 				t.Fatalf("the plan is %+v, %+v", m, m.Grown)
 			}
-			for deadline := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
+			for deadline := time.Now().Add(5 * time.Minute); ; time.Sleep(100 * time.Millisecond) {
 				if err = c.migrate(m); !errors.Is(err, run.ErrWorkersRun) || time.Now().After(deadline) {
 					break // a worker that crashed counts until its session ends
 				}

@@ -56,7 +56,7 @@ func TestRepartition(t *testing.T) {
 			replayed += s.Replayed
 		}
 		_ = l.k.Close()
-		if err := <-l.done; err == nil {
+		if err := l.end(); err == nil {
 			t.Fatal("the worker ended without an error though its connections were cut")
 		}
 		if err := l.store.Close(); err != nil {
@@ -182,7 +182,7 @@ func TestRepartitionRefusals(t *testing.T) {
 	_ = k.Close()
 	for _, at := range []string{dir, t.TempDir()} { // by the checkpoint, and by the journal
 		l = d.start(at, run.Options{})
-		if err := <-l.done; err == nil || !strings.Contains(err.Error(), "its state was made by reading clicks.by_user.repartition, in the pipeline file it now reads clicks.by_name.repartition") {
+		if err := l.end(); err == nil || !strings.Contains(err.Error(), "its state was made by reading clicks.by_user.repartition, in the pipeline file it now reads clicks.by_name.repartition") {
 			t.Errorf("ended with %v", err)
 		}
 		_ = l.k.Close()

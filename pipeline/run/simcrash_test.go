@@ -156,7 +156,10 @@ func (c *simCluster) phaseOf(id int) Phase {
 		}
 		c.last[id] = r.t
 	}
-	return Phase(c.last[id].phase.Load()) // of one that is being revoked
+	if t := c.last[id]; t != nil {
+		return Phase(t.phase.Load()) // of one that is being revoked, perhaps
+	}
+	return Unassigned // revoked before it came to anything
 }
 
 // pass is called wherever a process may end. It returns an error if it does.

@@ -20,6 +20,7 @@ import (
 
 	"github.com/gradstream/gradstream/connectors"
 	"github.com/gradstream/gradstream/connectors/kafka"
+	"github.com/gradstream/gradstream/internal/testutil/wait"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/run"
 	"github.com/gradstream/gradstream/state"
@@ -602,7 +603,7 @@ func (w *wrecks) judge(e *engine) map[Rule]string {
 func (l *life) abandon() {
 	_ = l.k.Close()
 	if !l.ended {
-		<-l.done
+		_ = wait.For(l.e.t, "the worker", l.done)
 	}
 	l.cancel()
 	_ = l.store.Close()

@@ -24,6 +24,7 @@ import (
 	"github.com/gradstream/gradstream/connectors/kafka"
 	"github.com/gradstream/gradstream/internal/testutil/faultproxy"
 	"github.com/gradstream/gradstream/internal/testutil/realkafka"
+	"github.com/gradstream/gradstream/internal/testutil/wait"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/feature"
 	"github.com/gradstream/gradstream/operators/learn"
@@ -102,7 +103,7 @@ func newEngineOf(t *testing.T, text string, addrs []string) *engine {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	e := &engine{t: t, ctx: ctx, addrs: addrs, p: p, cut: len(p.Stages()) > 1, dir: t.TempDir()}
 	k := e.open(0)
@@ -238,7 +239,7 @@ func (l *life) stop() error {
 	l.cancel()
 	var err error
 	if !l.ended {
-		err = <-l.done
+		err = wait.For(l.e.t, "the worker", l.done)
 	}
 	_ = l.k.Close()
 	return errors.Join(err, l.store.Close())
@@ -247,7 +248,7 @@ func (l *life) stop() error {
 func (l *life) crash() {
 	l.e.t.Helper()
 	_ = l.k.Close()
-	if err := <-l.done; err == nil {
+	if err := wait.For(l.e.t, "the worker", l.done); err == nil {
 		l.e.t.Fatal("the worker ended without an error though its connections were cut")
 	}
 	l.cancel()

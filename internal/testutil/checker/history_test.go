@@ -251,7 +251,7 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	t.Cleanup(k.Close)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	t.Cleanup(cancel)
 	w := &world{t: t, ctx: ctx, addrs: k.ListenAddrs(), cls: map[string]*kgo.Client{}}
 	topics, err := kadm.NewClient(w.client("")).ListTopics(ctx, "in")
@@ -268,7 +268,9 @@ func (w *world) client(who string) *kgo.Client {
 		return cl
 	}
 	id, _, _ := strings.Cut(who, "!")
-	opts := []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ManualFlushing(), kgo.ConcurrentTransactionsBackoff(time.Millisecond)}
+	opts := []kgo.Opt{kgo.SeedBrokers(w.addrs...), kgo.RecordPartitioner(kgo.ManualPartitioner()), kgo.ManualFlushing(), kgo.ConcurrentTransactionsBackoff(time.Millisecond),
+		// However slow the machine is: nothing is sent again, and no transaction ends by itself.
+		kgo.RequestTimeoutOverhead(5 * time.Minute), kgo.ProduceRequestTimeout(5 * time.Minute), kgo.TransactionTimeout(10 * time.Minute)}
 	if id != "" {
 		opts = append(opts, kgo.TransactionalID(id))
 	}
