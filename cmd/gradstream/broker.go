@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
@@ -39,10 +40,16 @@ type connectOptions struct {
 	instance string        // static member id
 	metrics  prometheus.Registerer
 
+	wait bool // for brokers that do not answer, for as long as it takes
+
 	feedBytes int                   // bytes a task's feed buffers; 0 = the default
 	addrs     []string              // where the brokers are, if that is known already
 	local     func() map[int]uint64 // tasks with a local checkpoint, and its step
 }
+
+// brokerPatience is how long a command that ends waits for brokers that do not
+// answer.
+const brokerPatience = 15 * time.Second
 
 // embeddedNote says what the embedded broker is for, wherever it is started.
 const embeddedNote = "embedded broker: a single-process development broker, one copy of the data; not for production"
@@ -90,6 +97,10 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 	if o.topo != nil {
 		tasks, taskOf = o.topo.Tasks, o.topo.TaskOf
 	}
+	giveUp := brokerPatience
+	if o.wait {
+		giveUp = 0
+	}
 	var err error
 	if b.tls, b.sasl, err = security(p.Kafka); err != nil {
 		b.close()
@@ -97,7 +108,7 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 	}
 	b.cluster, err = kafka.Open(ctx, kafka.Options{
 		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Outputs: outputs, Tasks: tasks, TaskOf: taskOf,
-		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, FeedBytes: o.feedBytes, Metrics: o.metrics, LocalSteps: o.local, Log: a.log,
+		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, FeedBytes: o.feedBytes, Metrics: o.metrics, LocalSteps: o.local, GiveUp: giveUp, Log: a.log,
 	})
 	if err != nil {
 		b.close()

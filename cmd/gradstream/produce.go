@@ -62,7 +62,7 @@ func (a *app) produce(ctx context.Context, p *pipeline.Pipeline, s *pipeline.Sou
 	if err := sourceTopic(ctx, p, s, b.cluster); err != nil {
 		return err
 	}
-	pl, err := newPlayer(kafka.ProducerOptions{Brokers: b.addrs, TLS: b.tls, SASL: b.sasl, Log: a.log}, s, rate)
+	pl, err := newPlayer(kafka.ProducerOptions{Brokers: b.addrs, TLS: b.tls, SASL: b.sasl, GiveUp: 2 * brokerPatience, Log: a.log}, s, rate)
 	if err != nil {
 		return err
 	}

@@ -103,6 +103,7 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 	reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	server := admin.New(reg, version)
 	a.protect(server)
+	stopped := ctx
 	g, ctx := errgroup.WithContext(ctx)
 	serve, stop := context.WithCancel(context.WithoutCancel(ctx))
 	defer stop()
@@ -126,6 +127,11 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 			embedded[p.StateDir] = e
 		}
 		one, err := a.start(ctx, p, addrs, reg, instance)
+		if err != nil && stopped.Err() != nil {
+			a.log.Info("stopped before the pipeline was started", "pipeline", p.Name, "reason", err)
+			err = nil
+			break
+		}
 		if err != nil {
 			return err
 		}
@@ -173,7 +179,7 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 		}
 		instance = p.Name + "-" + id
 	}
-	adm, err := a.connect(ctx, p, connectOptions{addrs: addrs})
+	adm, err := a.connect(ctx, p, connectOptions{addrs: addrs, wait: true})
 	if err != nil {
 		return fail(err)
 	}
@@ -182,7 +188,7 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 	if err != nil {
 		return fail(err)
 	}
-	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, topo: topo, instance: instance, metrics: reg, feedBytes: feedBytes(a.memory, topo.Tasks), local: func() map[int]uint64 { return localSteps(store) }})
+	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, wait: true, topo: topo, instance: instance, metrics: reg, feedBytes: feedBytes(a.memory, topo.Tasks), local: func() map[int]uint64 { return localSteps(store) }})
 	if err != nil {
 		return fail(err)
 	}

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"sync"
-	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -27,7 +26,7 @@ func (c *Cluster) Describe(ctx context.Context, topics []string) (string, []conn
 	}
 	var resp *kmsg.MetadataResponse
 	found := map[string]*kmsg.MetadataResponseTopic{}
-	err := c.again(ctx, "asking for topics", func() (err error) {
+	err := c.again(ctx, "asking for topics", func(ctx context.Context) (err error) {
 		if resp, err = req.RequestWith(ctx, c.admin); err != nil {
 			return err
 		}
@@ -135,7 +134,7 @@ func (c *Cluster) Committed(ctx context.Context) ([]connectors.Position, error) 
 
 func (c *Cluster) committed(ctx context.Context, want func(topic string, partition int32) bool) ([]connectors.Position, error) {
 	var out []connectors.Position
-	err := c.again(ctx, "positions of group "+c.opt.Group, func() error {
+	err := c.again(ctx, "positions of group "+c.opt.Group, func(ctx context.Context) error {
 		out = out[:0]
 		// Stable: an offset fetched plainly right after a commit may be the one before.
 		all, err := c.adm.FetchOffsets(kadm.RequireStable(ctx), c.opt.Group)
@@ -162,20 +161,23 @@ func (c *Cluster) committed(ctx context.Context, want func(topic string, partiti
 	return out, err
 }
 
-// again calls f until it succeeds, an error cannot heal, or ctx ends.
-func (c *Cluster) again(ctx context.Context, doing string, f func() error) error {
-	said := time.Now()
+// again calls f until it succeeds, an error cannot heal, ctx ends, or brokers are
+// given up.
+func (c *Cluster) again(ctx context.Context, doing string, f func(ctx context.Context) error) error {
+	w := c.wait(doing)
+	on, done := c.bounded(ctx)
+	defer done()
 	for try := 0; ; try++ {
-		err := f()
+		err := f(on)
 		if err == nil {
 			return nil
 		}
-		if finalError(err) || ctx.Err() != nil || decide(phaseSend, err) == actStop {
+		gone := w.failed(err)
+		if finalError(err) || ctx.Err() != nil || on.Err() == nil && decide(phaseSend, err) == actStop {
 			return explain(doing, err)
 		}
-		if time.Since(said) >= c.opt.Patience {
-			said = time.Now()
-			c.log.Warn("Kafka does not answer as it should; trying on", "doing", doing, "brokers", c.opt.Brokers, "err", err)
+		if gone != nil {
+			return gone
 		}
 		if !sleep(ctx, retryBackoff(try)) {
 			return explain(doing, errors.Join(ctx.Err(), err))
@@ -201,7 +203,7 @@ func (c *Cluster) Resolve(ctx context.Context, from []connectors.Position) ([]co
 		if rel == connectors.Latest {
 			list = c.adm.ListCommittedOffsets
 		}
-		err := c.again(ctx, "positions of "+topics[0], func() error {
+		err := c.again(ctx, "positions of "+topics[0], func(ctx context.Context) error {
 			got, err := list(ctx, topics...)
 			if err != nil {
 				return err
@@ -284,7 +286,7 @@ func (c *Cluster) topicID(ctx context.Context, name string) ([16]byte, error) {
 
 // Members returns how many members the group has; none if there is no group.
 func (c *Cluster) Members(ctx context.Context) (n int, err error) {
-	err = c.again(ctx, "asking for the members of group "+c.opt.Group, func() error {
+	err = c.again(ctx, "asking for the members of group "+c.opt.Group, func(ctx context.Context) error {
 		groups, err := c.adm.DescribeGroups(ctx, c.opt.Group)
 		if err != nil {
 			return err
@@ -303,7 +305,7 @@ func (c *Cluster) Members(ctx context.Context) (n int, err error) {
 // seen. A topic that has as many already stays as it is.
 func (c *Cluster) Grow(ctx context.Context, topic string, partitions int) error {
 	asked := false
-	return c.again(ctx, "adding partitions to topic "+topic, func() error {
+	return c.again(ctx, "adding partitions to topic "+topic, func(ctx context.Context) error {
 		_, infos, err := c.Describe(ctx, []string{topic})
 		switch {
 		case err != nil:

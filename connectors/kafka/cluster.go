@@ -67,7 +67,8 @@ type Options struct {
 
 	FetchWait   time.Duration // how long a broker may hold a fetch that finds nothing; default 50 ms
 	FeedBytes   int           // bytes a feed buffers, in equal shares for its partitions, before it pauses them; default 4 MiB
-	Patience    time.Duration // between two messages about a broker that does not answer; default 5 s
+	Patience    time.Duration // how long brokers may not answer before the log says so, which it does every two of them; default 5 s
+	GiveUp      time.Duration // how long a call waits for brokers that do not answer before it returns an error; default 0: until its context ends
 	MaxInFlight int           // output bytes of a step on their way at a time; default 32 MiB
 
 	TLS    *tls.Config // nil: plain text; see [TLSFiles]
@@ -147,13 +148,14 @@ func compression(name string) (kgo.CompressionCodec, error) {
 // Cluster is a Kafka cluster as one worker of one pipeline sees it. Its methods
 // may be called from several goroutines.
 type Cluster struct {
-	opt    Options
-	log    *slog.Logger
-	base   []kgo.Opt
-	admin  *kgo.Client
-	adm    *kadm.Client
-	belief *belief
-	tv2    bool // transactions of version 2: one epoch a transaction
+	opt     Options
+	log     *slog.Logger
+	base    []kgo.Opt
+	admin   *kgo.Client
+	adm     *kadm.Client
+	belief  *belief
+	silence *silence
+	tv2     bool // transactions of version 2: one epoch a transaction
 
 	mu     sync.Mutex
 	fetch  *fetcher // nil until the first feed
@@ -168,16 +170,19 @@ type Cluster struct {
 var _ connectors.Cluster = (*Cluster)(nil)
 
 // Open connects to the cluster. It waits for a broker to answer, saying every few
-// seconds which addresses it is trying, until ctx ends; then it returns an error
-// that names them. Cancelling ctx later has no effect.
+// seconds which addresses it is trying, until ctx ends or it gives up; then it
+// returns an error that names them. Cancelling ctx later has no effect.
 func Open(ctx context.Context, o Options) (*Cluster, error) {
 	o, err := o.withDefaults()
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{opt: o, log: o.Log, logs: map[*taskLog]struct{}{}, belief: newBelief()}
-	if c.base, err = baseOptions(c.belief, o.Brokers, o.Version, o.TLS, o.SASL, o.Dialer, o.Log); err != nil {
+	c := &Cluster{opt: o, log: o.Log, logs: map[*taskLog]struct{}{}, belief: newBelief(), silence: newSilence()}
+	if c.base, err = baseOptions(c.belief, c.silence, o.Brokers, o.Version, o.TLS, o.SASL, o.Dialer, o.Log); err != nil {
 		return nil, err
+	}
+	if o.GiveUp > 0 {
+		c.base = append(c.base, kgo.DialTimeout(o.GiveUp/3), kgo.RequestTimeoutOverhead(o.GiveUp/3)) // closing waits for both
 	}
 	c.base = append(c.base, o.extra...)
 	if c.admin, err = c.client(); err != nil {
@@ -199,7 +204,7 @@ func Open(ctx context.Context, o Options) (*Cluster, error) {
 }
 
 // baseOptions are what every client of ours has in common.
-func baseOptions(b *belief, brokers []string, version string, t *tls.Config, login *SASL, dial func(context.Context, string, string) (net.Conn, error), log *slog.Logger) ([]kgo.Opt, error) {
+func baseOptions(b *belief, s *silence, brokers []string, version string, t *tls.Config, login *SASL, dial func(context.Context, string, string) (net.Conn, error), log *slog.Logger) ([]kgo.Opt, error) {
 	opts, err := login.options(b)
 	if err != nil {
 		return nil, err
@@ -207,7 +212,7 @@ func baseOptions(b *belief, brokers []string, version string, t *tls.Config, log
 	opts = append(opts,
 		kgo.SeedBrokers(brokers...),
 		kgo.ClientID("gradstream-"+version),
-		kgo.WithLogger(clientLog{log, b}),
+		kgo.WithLogger(clientLog{log, b, s}),
 		kgo.RetryBackoffFn(retryBackoff),
 		kgo.MetadataMinAge(100*time.Millisecond), // a produce to a topic made a moment ago must not wait for seconds
 	)
@@ -244,10 +249,12 @@ func (c *Cluster) metrics(which string) []kgo.Opt {
 
 // reach waits until a broker answers and notes what the cluster can do.
 func (c *Cluster) reach(ctx context.Context) error {
-	said := time.Now()
+	w := c.wait(connecting)
+	on, done := c.bounded(ctx)
+	defer done()
 	logins := 0
 	for try := 0; ; try++ {
-		attempt, cancel := context.WithTimeout(ctx, c.opt.Patience)
+		attempt, cancel := context.WithTimeout(on, c.opt.Patience)
 		resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(attempt, c.admin)
 		cancel()
 		if err == nil {
@@ -271,15 +278,17 @@ func (c *Cluster) reach(ctx context.Context) error {
 		if finalError(err) {
 			return explain(c.whereAsWhom(), err)
 		}
-		if try == 0 || time.Since(said) >= c.opt.Patience {
-			said = time.Now()
+		if gone := w.failed(err); gone != nil {
+			return gone
+		}
+		if try == 0 && c.opt.GiveUp <= 0 && c.silence.tell(2*c.opt.Patience) {
 			more := []any{"brokers", strings.Join(c.opt.Brokers, ", "), "err", err}
 			if s := suspicion(err, &c.opt); s != "" {
 				more = append(more, "perhaps", s)
 			}
 			c.log.Warn("no Kafka broker answers yet; trying on", more...)
 		}
-		sleep(ctx, retryBackoff(try))
+		sleep(on, retryBackoff(try))
 	}
 }
 
@@ -355,8 +364,9 @@ func sleep(ctx context.Context, d time.Duration) bool {
 // client would say so at each of its tries, so it is said now and then, with what
 // to do about it, and counted.
 type clientLog struct {
-	log    *slog.Logger
-	belief *belief
+	log     *slog.Logger
+	belief  *belief
+	silence *silence
 }
 
 // Level implements kgo.Logger.
@@ -383,8 +393,9 @@ func (l clientLog) Log(level kgo.LogLevel, msg string, keyvals ...any) {
 		}
 		remedy := unsafe(err)
 		if remedy == "" {
-			if finalError(err) {
-				to = slog.LevelDebug // whoever asked is told, and tells
+			// Whoever asked is told, and tells.
+			if finalError(err) || to != slog.LevelDebug && (to == slog.LevelInfo || slices.Contains(connectFailed, msg)) && !l.silence.tellClient() {
+				to = slog.LevelDebug
 			}
 			continue
 		}

@@ -61,7 +61,7 @@ func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, fro
 func (l *taskLog) Trim(ctx context.Context, at connectors.Position, keep time.Duration) (start int64, err error) {
 	tp, before := at.TopicPartition, at.Next
 	if keep > 0 {
-		err := l.c.again(ctx, "times in "+tp.String(), func() error {
+		err := l.c.again(ctx, "times in "+tp.String(), func(ctx context.Context) error {
 			got, err := l.c.adm.ListOffsetsAfterMilli(ctx, time.Now().Add(-keep).UnixMilli(), tp.Topic)
 			if err != nil {
 				return err
@@ -82,7 +82,7 @@ func (l *taskLog) Trim(ctx context.Context, at connectors.Position, keep time.Du
 	}
 	var to kadm.Offsets
 	to.Add(kadm.Offset{Topic: tp.Topic, Partition: tp.Partition, At: before})
-	err = l.c.again(ctx, "trimming "+tp.String(), func() error {
+	err = l.c.again(ctx, "trimming "+tp.String(), func(ctx context.Context) error {
 		got, err := l.c.adm.DeleteRecords(ctx, to)
 		if err != nil {
 			return err
@@ -97,18 +97,20 @@ func (l *taskLog) Trim(ctx context.Context, at connectors.Position, keep time.Du
 	return start, err
 }
 
-// reportStall says why nothing comes: most likely a transaction that nobody ends.
-func (c *Cluster) reportStall(ctx context.Context, tp connectors.TopicPartition, next, to int64) {
+// reportStall says why nothing comes: most likely a transaction that nobody ends. If
+// it is because nothing is answered, there may be an end to waiting.
+func (c *Cluster) reportStall(ctx context.Context, w *wait, tp connectors.TopicPartition, next, to int64) error {
 	short, cancel := context.WithTimeout(ctx, 2*time.Second)
 	defer cancel()
 	_, end, err := c.bounds(short, tp)
 	switch {
 	case err != nil:
-		c.log.Warn("reading does not get on", "partition", tp, "at", next, "to", to, "err", err)
+		return w.failed(err)
 	case end <= to:
 		c.log.Warn("reading does not get on: a transaction of another producer is open below the record; it ends by its timeout, or list it with kafka-transactions.sh find-hanging",
 			"partition", tp, "at", next, "to", to, "last_stable_offset", end)
 	default:
 		c.log.Warn("reading does not get on; trying on", "partition", tp, "at", next, "to", to, "last_stable_offset", end)
 	}
+	return nil
 }

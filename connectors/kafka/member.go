@@ -78,6 +78,9 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 		return errors.New("joining the group needs sources and tasks")
 	}
 	counts, err := c.partitionCounts(ctx)
+	if ctx.Err() != nil {
+		return nil // it never was a member
+	}
 	if err != nil {
 		return err
 	}

@@ -97,9 +97,11 @@ func decide(p phase, err error) action {
 		}
 	case phaseEnd:
 		switch ke {
-		case kerr.TransactionAbortable, kerr.OperationNotAttempted, kerr.ConcurrentTransactions:
+		case kerr.TransactionAbortable, kerr.OperationNotAttempted:
 			return actResend // certainly not committed
 		}
+		// CONCURRENT_TRANSACTIONS, too, may be the answer to a second try of the client
+		// while the first, whose answer was lost, is being carried out.
 		return actResolve
 	case phaseAbort:
 		return actRetry

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -22,6 +23,7 @@ type ProducerOptions struct {
 	Compression string        // none (default), lz4, snappy or zstd
 	Linger      time.Duration // how long a batch may wait to fill; default 5 ms
 	MaxBuffered int           // records sent and not acknowledged before Send waits; default 65,536
+	GiveUp      time.Duration // how long nothing may be acknowledged while something is sent; default 0: for ever
 
 	TLS    *tls.Config // nil: plain text; see [TLSFiles]
 	SASL   *SASL       // nil: no login
@@ -39,6 +41,8 @@ type Producer struct {
 	belief *belief
 
 	promise func(*kgo.Record, error)
+	closed  chan struct{}
+	once    sync.Once
 	mu      sync.Mutex
 	err     error
 }
@@ -60,7 +64,7 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 		o.MaxBuffered = 1 << 16
 	}
 	b := newBelief()
-	base, err := baseOptions(b, c.Brokers, c.Version, o.TLS, o.SASL, o.Dialer, c.Log)
+	base, err := baseOptions(b, newSilence(), c.Brokers, c.Version, o.TLS, o.SASL, o.Dialer, c.Log)
 	if err != nil {
 		return nil, err
 	}
@@ -74,19 +78,51 @@ func NewProducer(o ProducerOptions) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("kafka client: %w", err)
 	}
-	p := &Producer{cl: cl, belief: b}
+	p := &Producer{cl: cl, belief: b, closed: make(chan struct{})}
 	p.promise = func(r *kgo.Record, err error) {
 		if err == nil {
 			p.acked.Add(1)
 			return
 		}
-		p.mu.Lock()
-		if p.err == nil {
-			p.err = explain("topic "+r.Topic, err)
-		}
-		p.mu.Unlock()
+		p.fail(explain("topic "+r.Topic, err))
+	}
+	if o.GiveUp > 0 {
+		go p.giveUp(o.GiveUp, c.Brokers)
 	}
 	return p, nil
+}
+
+// giveUp closes the client once the brokers have acknowledged nothing for so long
+// though something was sent. It ends with the producer.
+func (p *Producer) giveUp(after time.Duration, brokers []string) {
+	tick := time.NewTicker(after / 16)
+	defer tick.Stop()
+	last, moved := int64(0), time.Now()
+	for {
+		select {
+		case <-p.closed:
+			return
+		case now := <-tick.C:
+			if acked := p.acked.Load(); acked != last || p.cl.BufferedProduceRecords() == 0 {
+				last, moved = acked, now
+			}
+			if now.Sub(moved) < after {
+				continue
+			}
+			p.fail(fmt.Errorf("Kafka at %s has acknowledged nothing for %v, %d records so far; check that the brokers run, and that this machine reaches them at the addresses they advertise",
+				strings.Join(brokers, ", "), after, last))
+			p.cl.Close()
+			return
+		}
+	}
+}
+
+func (p *Producer) fail(err error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.err == nil {
+		p.err = err
+	}
 }
 
 // Send hands a record over, to the partition that its key selects (see
@@ -153,6 +189,7 @@ func (p *Producer) Flush(ctx context.Context) error {
 
 // Close drops what is not acknowledged and closes the connections.
 func (p *Producer) Close() error {
+	p.once.Do(func() { close(p.closed) })
 	p.cl.Close()
 	return nil
 }

@@ -114,7 +114,7 @@ func TestDecide(t *testing.T) {
 		{kerr.StaleMemberEpoch, actLost, actResend, actResend, actResolve, actRetry},
 		{kerr.UnknownMemberID, actLost, actResend, actResend, actResolve, actRetry},
 		{kerr.RebalanceInProgress, actLost, actResend, actResend, actResolve, actRetry},
-		{kerr.ConcurrentTransactions, actResend, actResend, actResend, actResend, actRetry},
+		{kerr.ConcurrentTransactions, actResend, actResend, actResend, actResolve, actRetry},
 		{kerr.NotCoordinator, actResend, actResend, actResend, actResolve, actRetry},
 		{kerr.CoordinatorNotAvailable, actResend, actResend, actResend, actResolve, actRetry},
 		{kerr.CoordinatorLoadInProgress, actResend, actResend, actResend, actResolve, actRetry},

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -70,7 +71,7 @@ func (c *Cluster) ReadState(ctx context.Context, task int, yield func(key, value
 
 // OffsetAt implements [connectors.History].
 func (c *Cluster) OffsetAt(ctx context.Context, tp connectors.TopicPartition, ms int64) (at int64, err error) {
-	err = c.again(ctx, "positions of "+tp.Topic, func() error {
+	err = c.again(ctx, "positions of "+tp.Topic, func(ctx context.Context) error {
 		got, err := c.adm.ListOffsetsAfterMilli(ctx, ms, tp.Topic)
 		if err != nil {
 			return err
@@ -106,6 +107,7 @@ func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, 
 	}
 	defer cl.Close()
 	next = from
+	waiting := c.wait("reading " + tp.String())
 	for {
 		wait, cancel := context.WithTimeout(ctx, c.opt.Patience)
 		fetches := cl.PollFetches(wait)
@@ -121,7 +123,7 @@ func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, 
 						if r.Offset > to {
 							return next, nil
 						}
-						next = r.Offset + 1
+						next, waiting.begun = r.Offset+1, time.Now()
 						if !r.Attrs.IsControl() {
 							if err := yield(r); err != nil {
 								return next, err
@@ -142,7 +144,9 @@ func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, 
 			}
 		}
 		if fetches.NumRecords() == 0 && wait.Err() != nil {
-			c.reportStall(ctx, tp, next, to)
+			if err := c.reportStall(ctx, waiting, tp, next, to); err != nil {
+				return next, err
+			}
 		}
 	}
 }

@@ -354,18 +354,16 @@ func (l *taskLog) disconnect() {
 
 // retry returns a function to call before each new attempt, with the reason: it
 // waits, longer each time, says so every few seconds, and returns an error when
-// ctx ends.
+// ctx ends or brokers are given up.
 func (c *Cluster) retry(ctx context.Context, doing string) func(error) error {
-	try, said := 0, time.Now()
+	w := c.wait(doing)
 	return func(why error) error {
-		if time.Since(said) >= c.opt.Patience {
-			said = time.Now()
-			c.log.Warn("trying on", "doing", doing, "tries", try+1, "err", why)
+		if gone := w.failed(why); gone != nil {
+			return gone
 		}
-		if !sleep(ctx, retryBackoff(try)) {
+		if !sleep(ctx, retryBackoff(w.tries-1)) {
 			return fmt.Errorf("%s: %w (%w)", doing, ctx.Err(), why)
 		}
-		try++
 		return nil
 	}
 }
