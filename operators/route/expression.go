@@ -3,6 +3,8 @@ package route
 import (
 	"errors"
 	"fmt"
+	"math"
+	"strconv"
 	"strings"
 	"unsafe"
 
@@ -25,6 +27,32 @@ var functions = []string{
 	"abs", "all", "any", "ceil", "count", "float", "floor", "hasPrefix", "hasSuffix", "indexOf", "int", "lastIndexOf",
 	"len", "lower", "max", "min", "none", "one", "round", "string", "trim", "trimPrefix", "trimSuffix", "upper",
 }
+
+// toInt is the function int. The builtin leaves what is beyond 64 bits to the
+// processor, and processors differ.
+func toInt(params ...any) (any, error) {
+	switch x := params[0].(type) {
+	case int:
+		return x, nil
+	case int64:
+		return int(x), nil
+	case float64:
+		if !(x >= math.MinInt64 && x < math.MaxInt64) {
+			return nil, fmt.Errorf("int of %v; expected a number of 64 bits", x)
+		}
+		return int(x), nil
+	case string:
+		n, err := strconv.ParseInt(x, 10, 64)
+		if err != nil {
+			return nil, fmt.Errorf("int of %q; expected the digits of a whole number of 64 bits", x)
+		}
+		return int(n), nil
+	}
+	return nil, errors.New("a function of a null")
+}
+
+// intTypes are what int takes.
+var intTypes = []any{new(func(float64) int), new(func(int) int), new(func(int64) int), new(func(string) int)}
 
 // expression is a compiled expression over the columns of an input. It reads rows
 // without allocating, whatever the expression then does.
@@ -69,6 +97,10 @@ func compile(text spec.Text, env *operators.Env, more ...expr.Option) *expressio
 	}
 	options := append([]expr.Option{expr.Env(known), expr.Patch(r), expr.DisableAllBuiltins()}, more...)
 	for _, name := range functions {
+		if name == "int" {
+			options = append(options, expr.Function(name, toInt, intTypes...))
+			continue
+		}
 		options = append(options, expr.EnableBuiltin(name))
 	}
 	program, err := expr.Compile(text.Value, options...)
@@ -262,7 +294,9 @@ func (r *resolver) Visit(at *ast.Node) {
 	case *ast.CallNode:
 		if name, ok := r.paths[n.Callee]; ok && r.open[n.Callee] {
 			delete(r.open, n.Callee)
-			r.calls = append(r.calls, name)
+			if name.name != "int" {
+				r.calls = append(r.calls, name)
+			}
 		}
 	case *ast.BinaryNode:
 		switch n.Operator {

@@ -115,6 +115,8 @@ func mayBeNull(n ast.Node, s *batch.Schema) bool {
 		return any(n.Cond, n.Exp1, n.Exp2)
 	case *ast.BuiltinNode:
 		return any(n.Arguments...)
+	case *ast.CallNode:
+		return any(n.Arguments...)
 	case *ast.PredicateNode:
 		return any(n.Node)
 	case *ast.SliceNode:
