@@ -70,6 +70,7 @@ func quality(from, to string) error {
 			p.Add(line)
 			p.Legend.Add(system.System, line)
 		}
+		p.Y.Max *= 1.2 // room for the legend
 		mark(p, s.Changes, s.Drifts)
 		failed = append(failed, p.Save(9*vg.Inch, 4*vg.Inch, filepath.Join(to, s.Name+".png")))
 	}

@@ -10,16 +10,18 @@ import (
 // learner is a way of gradstream's to learn: the operator for each kind of label, none if it is not for that.
 type learner struct {
 	name string
-	// The operator's type and options. Only what is written here differs from pipeline to pipeline, beside columns.
+	// The operator's type and options, in which CLASSES, NUMERIC and CATEGORICAL stand for fields with the names of those.
 	binary, classes, number string
 	columns                 bool // it reads the columns, not the vector of features
 }
 
 // ours are the learners that are measured. The first is the recommended default, and the one that is judged.
 var ours = []learner{
-	{name: "gradstream", binary: "logistic_regression: {label: y}", number: "linear_regression: {label: y}"},
-	{name: "normalized", binary: "logistic_regression: {label: y, optimizer: normalized}", number: "linear_regression: {label: y, optimizer: normalized}"},
-	{name: "naive_bayes", binary: "gaussian_naive_bayes: {label: y, NUMERIC}", classes: "gaussian_naive_bayes: {label: y, CLASSES, NUMERIC}", columns: true},
+	{name: "gradstream", binary: "logistic_regression: {label: y}", classes: "softmax: {label: y, CLASSES}", number: "linear_regression: {label: y}"},
+	{name: "coin", binary: "logistic_regression: {label: y, optimizer: coin}", classes: "softmax: {label: y, CLASSES, optimizer: coin}", number: "linear_regression: {label: y, optimizer: coin}"},
+	{name: "normalized", binary: "logistic_regression: {label: y, optimizer: normalized}", classes: "softmax: {label: y, CLASSES, optimizer: normalized}", number: "linear_regression: {label: y, optimizer: normalized}"},
+	{name: "bayes", binary: "gaussian_naive_bayes: {label: y, NUMERIC}", classes: "gaussian_naive_bayes: {label: y, CLASSES, NUMERIC}", number: "bayesian_linear_regression: {label: y, NUMERIC}", columns: true},
+	{name: "tree", binary: "hoeffding_tree: {label: y, NUMERIC, CATEGORICAL}", classes: "hoeffding_tree: {label: y, CLASSES, NUMERIC, CATEGORICAL}", columns: true},
 }
 
 // operator returns the operator for a stream, "" if there is none.
@@ -28,7 +30,8 @@ func (l learner) operator(t *table) string {
 	if l.columns && len(t.numeric()) == 0 {
 		return ""
 	}
-	return strings.NewReplacer("CLASSES", "classes: "+list(t.classes), "NUMERIC", "numeric: "+list(t.numeric())).Replace(text)
+	return strings.NewReplacer("CLASSES", "classes: "+list(t.classes), "NUMERIC", "numeric: "+list(t.numeric()),
+		"CATEGORICAL", "categorical: "+list(t.categorical)).Replace(text)
 }
 
 // list writes names as YAML does.

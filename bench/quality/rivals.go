@@ -57,13 +57,25 @@ func (l *lab) kept(name, ending string, of []any, make func(path string) error) 
 // makeStream returns the file of a stream that comes with a library or is drawn from a seed. Python's part need not be there
 // if the file is.
 func (l *lab) makeStream(ctx context.Context, s stream) (string, error) {
-	script, err := peers.PythonSource("streams.py")
+	sources, err := pythonSources("streams.py")
 	if err != nil {
 		return "", err
 	}
-	return l.kept(s.name, ".csv.gz", []any{script}, l.maker(func(path string) error {
+	return l.kept(s.name, ".csv.gz", []any{sources}, l.maker(func(path string) error {
 		return l.script(ctx, "streams.py", s.name, path)
 	}))
+}
+
+// pythonSources returns a script and the versions of what it runs on.
+func pythonSources(script string) (sources [][]byte, err error) {
+	for _, name := range []string{script, "requirements.txt"} {
+		text, err := peers.PythonSource(name)
+		if err != nil {
+			return nil, err
+		}
+		sources = append(sources, text)
+	}
+	return sources, nil
 }
 
 // maker returns make, or nothing if there is no Python to make with.
@@ -76,7 +88,7 @@ func (l *lab) maker(make func(path string) error) func(string) error {
 
 // run returns the predictions of a rival for a stream.
 func (l *lab) run(ctx context.Context, r rival, t *table) (*predictions, error) {
-	script, err := peers.PythonSource("rivals.py")
+	sources, err := pythonSources("rivals.py")
 	if err != nil {
 		return nil, err
 	}
@@ -87,7 +99,7 @@ func (l *lab) run(ctx context.Context, r rival, t *table) (*predictions, error) 
 	about := map[string]any{
 		"task": t.task, "numeric": t.numeric(), "categorical": t.categorical, "text": t.text, "sparse": t.sparse, "classes": t.classes,
 	}
-	path, err := l.kept(t.name+"-"+r.name, ".csv", []any{script, r.name, about, fmt.Sprintf("%x", sha256.Sum256(data))}, l.maker(func(path string) error {
+	path, err := l.kept(t.name+"-"+r.name, ".csv", []any{sources, r.name, about, fmt.Sprintf("%x", sha256.Sum256(data))}, l.maker(func(path string) error {
 		about["file"] = t.file
 		text, err := json.Marshal(about)
 		if err != nil {

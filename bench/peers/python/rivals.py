@@ -74,7 +74,7 @@ def river_linear(s):
 
 
 def river_tree(s):
-    """A Hoeffding tree with its defaults, on the columns as they are."""
+    """A Hoeffding tree with its defaults, on the columns as they are. Leaves that predict a number take nothing but numbers."""
     from river import tree
 
     if s.wide:
@@ -84,7 +84,7 @@ def river_tree(s):
 
 def river_tree_rows(s, model):
     for label, numbers, names in s.rows():
-        x = {**numbers, **dict(name.split("=", 1) for name in names)}
+        x = {**numbers, **(names if s.task == "number" else dict(name.split("=", 1) for name in names))}
         yield river_predict(s, model, x)
         model.learn_one(x, label)
 
@@ -195,7 +195,7 @@ SYSTEMS = {
 
 def main():
     system, about, out = sys.argv[1:]
-    os.nice(10)
+    os.nice(15)
     s = Stream(about)
     predictions = SYSTEMS[system](s)
     with open(out + ".part", "w", encoding="utf-8", newline="") as f:
