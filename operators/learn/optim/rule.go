@@ -309,6 +309,7 @@ type Rule[F Float] struct {
 	l1, l2, rho, rest, eps     F
 	beta1, rest1, beta2, rest2 F
 	alpha, beta                F
+	weighs, joint              bool
 	tiny                       float64
 	correct                    [][2]F  // Adam: its corrections by step count, for the first steps
 	settled                    int64   // Adam: the step count from which on they are 1
@@ -338,6 +339,8 @@ func New[F Float](c Config) (*Rule[F], error) {
 		beta1: F(c.Beta1), rest1: F(1 - c.Beta1), beta2: F(c.Beta2), rest2: F(1 - c.Beta2),
 		alpha: F(c.Alpha), beta: F(c.Beta),
 	}
+	r.weighs = c.Kind == Coin || c.Kind == Mixture || c.penalised()
+	r.joint = c.Invariant || r.weighs
 	if c.Beta2 > 0 {
 		r.prepare()
 	}

@@ -9,7 +9,7 @@ func (r *Rule[F]) Weighs() bool {
 
 // Joint tells that the intercept is a feature among others, because what happens
 // to one weight depends on the whole row.
-func (r *Rule[F]) Joint() bool { return r.cfg.Invariant || r.Weighs() }
+func (r *Rule[F]) Joint() bool { return r.joint }
 
 // Weigh returns the weights with which the features of a row count: the score is
 // the sum of weight times value. They are borrowed until the rule is used again.
