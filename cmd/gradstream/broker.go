@@ -5,6 +5,8 @@ import (
 	"crypto/tls"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -40,6 +42,7 @@ type connectOptions struct {
 	instance string        // static member id
 	metrics  prometheus.Registerer
 
+	look bool // only: an embedded broker that was never run leaves nothing behind
 	wait bool // for brokers that do not answer, for as long as it takes
 
 	feedBytes int                   // bytes a task's feed buffers; 0 = the default
@@ -55,8 +58,9 @@ const brokerPatience = 15 * time.Second
 const embeddedNote = "embedded broker: a single-process development broker, one copy of the data; not for production"
 
 // brokers returns the addresses of a pipeline's brokers, starting the embedded
-// one unless another process runs it on the same folder.
-func (a *app) brokers(ctx context.Context, p *pipeline.Pipeline) ([]string, *kafka.Embedded, error) {
+// one unless another process runs it on the same folder. To look only, one that was
+// never run there is made up in memory.
+func (a *app) brokers(ctx context.Context, p *pipeline.Pipeline, look bool) ([]string, *kafka.Embedded, error) {
 	if !p.Kafka.Embedded() {
 		return p.Kafka.Brokers, nil, nil
 	}
@@ -67,11 +71,19 @@ func (a *app) brokers(ctx context.Context, p *pipeline.Pipeline) ([]string, *kaf
 	if !errors.Is(err, kafka.ErrNoEmbedded) {
 		return nil, nil, err
 	}
+	data := filepath.Join(p.StateDir, "broker")
+	if _, err := os.Stat(data); look && errors.Is(err, fs.ErrNotExist) {
+		e, err := kafka.StartEmbedded(ctx, kafka.EmbeddedOptions{Log: a.log})
+		if err != nil {
+			return nil, nil, err
+		}
+		return []string{e.Addr()}, e, nil
+	}
 	e, err := kafka.StartEmbedded(ctx, kafka.EmbeddedOptions{Dir: p.StateDir, Log: a.log})
 	if err != nil {
 		return nil, nil, err
 	}
-	a.log.Info(embeddedNote, "address", e.Addr(), "data", filepath.Join(p.StateDir, "broker"))
+	a.log.Info(embeddedNote, "address", e.Addr(), "data", data)
 	return []string{e.Addr()}, e, nil
 }
 
@@ -80,7 +92,7 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 	b := &broker{addrs: o.addrs}
 	if len(b.addrs) == 0 {
 		var err error
-		if b.addrs, b.embedded, err = a.brokers(ctx, p); err != nil {
+		if b.addrs, b.embedded, err = a.brokers(ctx, p, o.look); err != nil {
 			return nil, err
 		}
 	}

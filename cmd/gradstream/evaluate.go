@@ -98,7 +98,7 @@ func (e *evaluate) open(inputs, outputs []string, errorsPath string) error {
 		s := e.p.Sources[i]
 		r, err := file.Open(path, file.Options{Schema: s.Schema, Time: s.Time})
 		if err != nil {
-			return inputError{err}
+			return wrongInput("--input %s: %w", name, err)
 		}
 		e.readers[name] = r
 	}

@@ -56,7 +56,7 @@ func (a *app) validateCommand() *cobra.Command {
 }
 
 func (a *app) validateOnline(ctx context.Context, p *pipeline.Pipeline) error {
-	b, err := a.connect(ctx, p, connectOptions{})
+	b, err := a.connect(ctx, p, connectOptions{look: true})
 	if err != nil {
 		return err
 	}
@@ -66,7 +66,7 @@ func (a *app) validateOnline(ctx context.Context, p *pipeline.Pipeline) error {
 		return err
 	}
 	for _, t := range topics {
-		state := fmt.Sprintf("%d partitions", t.Partitions)
+		state := count(t.Partitions, "partition")
 		if t.Missing {
 			state = "missing; run would create it with " + state
 			if t.Role == "source" && !p.Kafka.Embedded() {

@@ -38,7 +38,7 @@ func (a *app) produceCommand() *cobra.Command {
 			s := p.Sources[i]
 			r, err := file.Open(input, file.Options{Schema: s.Schema, Time: s.Time})
 			if err != nil {
-				return inputError{err}
+				return wrongInput("--input: %w", err)
 			}
 			defer r.Close()
 			return a.produce(cmd.Context(), p, s, r, rate)

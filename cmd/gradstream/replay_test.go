@@ -106,7 +106,7 @@ func testReplayExplain(t *testing.T, addr, name string, picks int) {
 	} {
 		refused(t, f, exitInput, c.want, c.args...)
 	}
-	refused(t, f, exitFailed, "gradstream: task 0: steps 1 to ", "replay", "--task", "0", "--set", "operators.late.logistic_regression.l2=0.5")
+	refused(t, f, exitInput, "gradstream: task 0: steps 1 to ", "replay", "--task", "0", "--set", "operators.late.logistic_regression.l2=0.5")
 	refused(t, f, exitFailed, "or give a copy of the folder with --state", "replay", "--task", "0", "--from-checkpoint")
 
 	// A record that does not decode is published, too, and is no prediction.

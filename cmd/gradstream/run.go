@@ -119,7 +119,7 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 	}()
 	work, ctx := errgroup.WithContext(ctx) // one that fails for good ends the others too: they drain
 	for _, p := range all {
-		addrs, e, err := a.brokers(ctx, p)
+		addrs, e, err := a.brokers(ctx, p, false)
 		if err != nil {
 			return err
 		}

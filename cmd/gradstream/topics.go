@@ -24,7 +24,7 @@ func (a *app) topicsCommand() *cobra.Command {
 			if list {
 				return writeACLs(cmd.Context(), a.out, p, principal)
 			}
-			b, err := a.connect(cmd.Context(), p, connectOptions{})
+			b, err := a.connect(cmd.Context(), p, connectOptions{look: dry})
 			if err != nil {
 				return err
 			}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -50,8 +51,20 @@ func argsUpTo(n int) cobra.PositionalArgs {
 	}
 }
 
+// expected says what flags of a type take.
+var expected = map[string]string{
+	"int": "a whole number", "int64": "a whole number", "uint64": "a whole number, 0 or more", "float64": "a number",
+	"bool": "true or false", "duration": "a duration such as 10s",
+}
+
 // flagError explains a flag that does not exist or cannot be read.
 func flagError(c *cobra.Command, err error) error {
+	var bad *pflag.InvalidValueError
+	if errors.As(err, &bad) {
+		if what := expected[bad.GetFlag().Value.Type()]; what != "" {
+			return usage(c, "--%s %s: expected %s", bad.GetFlag().Name, bad.GetValue(), what)
+		}
+	}
 	name, unknown := strings.CutPrefix(err.Error(), "unknown flag: --")
 	if !unknown {
 		return usage(c, "%v", err)

@@ -316,7 +316,7 @@ func (r *rebuild) reaches(to uint64) error {
 			first = g.Step + 1
 		}
 		if s.graph != t.of.graph && first <= last {
-			return fmt.Errorf("task %d: steps %d to %d were made by another pipeline file; give the file as it was then (what counts is in it, --set included), or start from a checkpoint behind step %d", id, first, last, last)
+			return wrongRequest("task %d: steps %d to %d were made by another pipeline file; give the file as it was then (what counts is in it, --set included), or start from a checkpoint behind step %d", id, first, last, last)
 		}
 	}
 	return nil

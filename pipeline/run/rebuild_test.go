@@ -186,7 +186,7 @@ func (e entriesOf) Load([]byte, []byte) error              { return nil }
 // and after, and finds what was tampered with.
 func TestRebuild(t *testing.T) {
 	const n = 6000
-	p := loadAds(t, "ads", "cross: [[user, site]]")
+	p := loadAds(t, "ads", "cross: [[user, site]]", "{local: 50ms}", "{local: 10ms}") // so that every task has digests, however fast it is
 	c := newCluster(t, p, nil)
 	dir := t.TempDir()
 	l := crashed(t, c, dir, adEvents(n))

@@ -226,6 +226,7 @@ func (t *task) saveRemote(ctx context.Context) error {
 	begun := t.w.now()
 	m, size, err := t.sendRemote(ctx)
 	switch {
+	case err == nil && m.Step == 0: // the local store was renewed and holds nothing yet
 	case err == nil:
 		now := t.w.now()
 		t.remote.confirm(m, now)
