@@ -83,6 +83,12 @@ func (e *Env) Task() int { return e.task }
 // Input returns the columns of an input.
 func (e *Env) Input(port int) *batch.Schema { return e.inputs[port] }
 
+// IsBool reports whether the first input has that column, and it is a bool.
+func (e *Env) IsBool(c spec.Column) bool {
+	i := e.inputs[0].Lookup(c.Name)
+	return i >= 0 && e.inputs[0].Fields[i].Type == batch.Bool
+}
+
 // Errorf complains of something in the configuration. want may be empty.
 func (e *Env) Errorf(at spec.Pos, want, format string, args ...any) {
 	if at == (spec.Pos{}) {

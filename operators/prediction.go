@@ -131,13 +131,22 @@ func (p *Prediction) Scored(in *batch.Batch, row int) (bool, error) {
 		}
 		return true, nil
 	}
-	if y != 0 && y != 1 {
-		return false, fmt.Errorf("label %q is %v; expected 0 or 1", p.labels, y)
+	if err := CheckBinary(p.labels, y); err != nil {
+		return false, err
 	}
 	if v < 0 || v > 1 {
 		return false, fmt.Errorf("probability %q is %v; expected a number from 0 to 1", p.ValueName, v)
 	}
 	return true, nil
+}
+
+// CheckBinary returns an error unless y, a label of that column, is 0 or 1: false
+// or true.
+func CheckBinary(column string, y float64) error {
+	if y != 0 && y != 1 {
+		return fmt.Errorf("label %q is %v; expected 0 or 1", column, y)
+	}
+	return nil
 }
 
 // Numbers returns the prediction and the label of a scored row that holds

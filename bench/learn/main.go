@@ -23,7 +23,6 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -33,6 +32,7 @@ import (
 	"text/tabwriter"
 	"time"
 
+	"github.com/gradstream/gradstream/bench/command"
 	"github.com/gradstream/gradstream/bench/peers"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/learn"
@@ -40,14 +40,7 @@ import (
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := bench(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "learn:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(command.Run("learn", bench)) }
 
 // result is a learner at a number of features.
 type result struct {

@@ -29,25 +29,17 @@ import (
 	"math"
 	"os"
 	"os/exec"
-	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
 
+	"github.com/gradstream/gradstream/bench/command"
 	"github.com/gradstream/gradstream/bench/peers"
 )
 
-func main() {
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	if err := bench(ctx, os.Args[1:], os.Stdout); err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "quality:", err)
-		os.Exit(1)
-	}
-}
+func main() { os.Exit(command.Run("quality", bench)) }
 
 // quickRows are as many rows of each stream as -quick looks at.
 const quickRows = 2000

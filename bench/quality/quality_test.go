@@ -220,7 +220,7 @@ func TestJudge(t *testing.T) {
 // predictions give.
 func TestBench(t *testing.T) {
 	if testing.Short() {
-		t.Skip("builds gradstream")
+		t.Skip("builds and runs gradstream: not with -short")
 	}
 	dir, file := write(t, "bananas", 600), filepath.Join(t.TempDir(), "r.json")
 	var out strings.Builder

@@ -68,7 +68,7 @@ type majority struct {
 func newMajority(c *majorityConfig, env *operators.Env) operators.Operator {
 	o := &majority{labelName: c.label.Name, most: c.most}
 	kind := c.predict
-	if i := env.Input(0).Lookup(c.label.Name); kind == "auto" && i >= 0 && env.Input(0).Fields[i].Type == batch.Bool {
+	if kind == "auto" && env.IsBool(c.label) {
 		kind = "probability"
 	}
 	if kind == "probability" {
@@ -129,8 +129,8 @@ func (o *majority) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 func (o *majority) learn(label *batch.Column, row int, p float64) (loss float64, err error) {
 	if o.kind == operators.Probability {
 		y, _ := label.Number(row)
-		if y != 0 && y != 1 {
-			return 0, fmt.Errorf("label %q is %v; expected 0 or 1", o.labelName, y)
+		if err := operators.CheckBinary(o.labelName, y); err != nil {
+			return 0, err
 		}
 		if y == 0 {
 			p = 1 - p

@@ -96,11 +96,7 @@ func newNoChange(c *noChangeConfig, env *operators.Env) operators.Operator {
 	o.lost = env.AddOwn("loss", batch.Float64, true)
 	o.version = env.AddOwn("version", batch.Int64, false)
 	env.BindValue("last", 1, &o.s)
-	env.Report(func(r *operators.Report) {
-		r.Set("version", float64(o.s.Version))
-		r.Set("weights_nonzero", 0)
-		r.Set("weights_l2", 0)
-	})
+	reportBaseline(env, &o.s.Version)
 	return o
 }
 
@@ -167,9 +163,10 @@ func (o *noChange) learn(label *batch.Column, row int) (loss float64, err error)
 			return 0, fmt.Errorf("label %q is %v; its squared distance from the label before is infinite", o.labelName, y)
 		}
 	} else {
+		if err := operators.CheckBinary(o.labelName, y); err != nil {
+			return 0, err
+		}
 		switch {
-		case y != 0 && y != 1:
-			return 0, fmt.Errorf("label %q is %v; expected 0 or 1", o.labelName, y)
 		case o.s.Version == 0:
 			loss = math.Ln2
 		case y == o.s.Number:

@@ -58,14 +58,7 @@ const classesVersion = 1
 // "classes".
 func newClasses(c *classesConfig, env *operators.Env) *classes {
 	o := &classes{labelName: c.label.Name, most: c.most, known: new(classNames)}
-	kind := c.predict
-	if i := env.Input(0).Lookup(c.label.Name); kind == "auto" {
-		kind = "class"
-		if i >= 0 && env.Input(0).Fields[i].Type == batch.Bool {
-			kind = "probability"
-		}
-	}
-	if kind == "probability" {
+	if c.predict == "probability" || c.predict == "auto" && env.IsBool(c.label) {
 		o.label = env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
 		if c.fixed != nil {
 			env.Errorf(spec.Pos{}, "expected predict: class with them, or no classes", "classes do not go with a label that is true or false")
@@ -184,18 +177,12 @@ func (o *classes) labelOf(row int) (class int, err error) {
 		return -1, nil
 	}
 	if o.kind == operators.Probability {
-		switch y, _ := o.labelIn.Number(row); y {
-		case 0, 1:
-			return int(y), nil
-		default:
-			return 0, fmt.Errorf("label %q is %v; expected 0 or 1", o.labelName, y)
-		}
+		y, _ := o.labelIn.Number(row)
+		return int(y), operators.CheckBinary(o.labelName, y)
 	}
 	o.text = o.labelIn.AppendText(o.text[:0], row)
-	for i, name := range o.known.Names {
-		if name == string(o.text) {
-			return i, nil
-		}
+	if i := placeOf(o.text, o.known.Names); i >= 0 {
+		return i, nil
 	}
 	switch {
 	case o.fixed:
@@ -206,6 +193,35 @@ func (o *classes) labelOf(row int) (class int, err error) {
 		return 0, errClassText
 	}
 	return len(o.known.Names), nil
+}
+
+// placeOf returns the place of a text among names, or -1. slices.Index would make
+// a string of the text.
+func placeOf(text []byte, names []string) int {
+	for i, name := range names {
+		if name == string(text) {
+			return i
+		}
+	}
+	return -1
+}
+
+// judge writes the loss of a row's probabilities and returns its class, or rejects
+// the row. Nothing is to be learnt of it if known is false: the label is null, or
+// cannot be used.
+func (o *classes) judge(row int, p []float64, r *recent, out operators.Emitter) (class int, known bool) {
+	class, err := o.labelOf(row)
+	switch {
+	case err != nil:
+		out.Reject(row, err)
+		return 0, false
+	case class < 0:
+		o.lostIn.SetNull(row)
+		return 0, false
+	}
+	o.lose(row, class, p)
+	r.add(o.lostIn.Floats[row])
+	return class, true
 }
 
 // leastProbability bounds the loss, as in evaluate.

@@ -127,15 +127,7 @@ func (o *naiveBayes) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 		p := o.classes.scores()
 		o.predict(x, p)
 		o.classes.publish(row, p, o.s.Version)
-		class, err := o.classes.labelOf(row)
-		switch {
-		case err != nil:
-			out.Reject(row, err)
-		case class < 0:
-			o.classes.lostIn.SetNull(row)
-		default:
-			o.classes.lose(row, class, p)
-			o.s.Recent.add(o.classes.lostIn.Floats[row])
+		if class, known := o.classes.judge(row, p, &o.s.Recent, out); known {
 			o.learn(x, class)
 		}
 	}

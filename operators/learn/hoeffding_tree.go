@@ -125,29 +125,23 @@ func (o *hoeffdingTree) Process(_ int, in *batch.Batch, out operators.Emitter) e
 		p := o.classes.scores()
 		majority, bayes := o.predict(leaf, x, v, p)
 		o.classes.publish(row, p, o.s.Version)
-		class, err := o.classes.labelOf(row)
-		switch {
-		case err != nil:
-			out.Reject(row, err)
-		case class < 0:
-			o.classes.lostIn.SetNull(row)
-		default:
-			o.classes.lose(row, class, p)
-			o.s.Recent.add(o.classes.lostIn.Floats[row])
-			o.s.Version++
-			o.categories.learn(row)
-			leaf := o.nodes.Ensure(id)
-			if majority == class {
-				leaf.Majority++
-			}
-			if bayes == class {
-				leaf.Bayes++
-			}
-			o.learn(leaf, x, v, class)
-			if leaf.Since++; leaf.Since >= int64(o.config.grace) {
-				leaf.Since = 0
-				o.tryToSplit(leaf, total(leaf.Counts))
-			}
+		class, known := o.classes.judge(row, p, &o.s.Recent, out)
+		if !known {
+			continue
+		}
+		o.s.Version++
+		o.categories.learn(row)
+		leaf = o.nodes.Ensure(id)
+		if majority == class {
+			leaf.Majority++
+		}
+		if bayes == class {
+			leaf.Bayes++
+		}
+		o.learn(leaf, x, v, class)
+		if leaf.Since++; leaf.Since >= int64(o.config.grace) {
+			leaf.Since = 0
+			o.tryToSplit(leaf, total(leaf.Counts))
 		}
 	}
 	return out.Emit(in)

@@ -155,10 +155,8 @@ func (o *categories) read(row int) []int32 {
 // number is that of the text of a column.
 func (o *categories) number(column int) int32 {
 	names := o.known.Columns[column]
-	for k, name := range names {
-		if name == string(o.text) {
-			return int32(k)
-		}
+	if k := placeOf(o.text, names); k >= 0 {
+		return int32(k)
 	}
 	if len(names) >= o.most {
 		return int32(o.most)

@@ -1,8 +1,6 @@
 package learn
 
 import (
-	"fmt"
-
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/learn/loss"
 	"github.com/gradstream/gradstream/pipeline/batch"
@@ -97,8 +95,8 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			lost.SetNull(row)
 			continue
 		}
-		if label != 0 && label != 1 {
-			out.Reject(row, fmt.Errorf("label %q is %v; expected 0 or 1", o.labelName, label))
+		if err := operators.CheckBinary(o.labelName, label); err != nil {
+			out.Reject(row, err)
 			continue
 		}
 		weight, err := o.weight.at(row, int(label))

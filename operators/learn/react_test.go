@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/splitmix"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/optest"
 	"github.com/gradstream/gradstream/pipeline/batch"
@@ -24,15 +25,6 @@ var driftCases = []optest.Case{
 	{Operator: "linear_regression", Name: "drift, background", In: regressRows, Config: "{label: y, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
 	{Operator: "linear_regression", Name: "drift, boost", In: regressRows, Config: "{label: y, loss: absolute, optimizer: normalized, on_drift: {boost: {detector: {hddm_w: {drift: 0.4}}}}}"},
 	{Operator: "linear_regression", Name: "drift, reset", In: regressRows, Config: "{label: y, label_scale: none, optimizer: momentum, on_drift: {reset: {detector: {adwin: {delta: 0.3}}}}}"},
-}
-
-// mix is the i-th splitmix64 number of a seed, in [0, 1).
-func mix(seed, i uint64) float64 {
-	z := seed + (i+1)*0x9E3779B97F4A7C15
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	z ^= z >> 31
-	return float64(z>>11) / (1 << 53)
 }
 
 var driftSchema = batch.NewSchema(batch.Field{Name: "features", Type: batch.Sparse, Dim: 64}, batch.Field{Name: "y", Type: batch.Float64, Nullable: true})
@@ -61,11 +53,11 @@ func turned(numbers bool) *batch.Batch {
 	return driftRows(18000, 5, func(i int, x []float32) float64 {
 		s := 0.0
 		for k := range x {
-			v := 2*mix(1, uint64(5*i+k)) - 1
+			v := 2*splitmix.Uniform(1, uint64(5*i+k)) - 1
 			x[k] = float32(v)
 			s += v * weights[i/6000][k]
 		}
-		noise := mix(2, uint64(i))
+		noise := splitmix.Uniform(2, uint64(i))
 		if numbers {
 			return 50 + 10*s + 4*noise
 		}

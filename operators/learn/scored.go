@@ -54,7 +54,7 @@ type scored struct {
 func newScored(c *scoredConfig, env *operators.Env) *scored {
 	o := &scored{labelName: c.label.Name, scale: c.labelScale}
 	kind := c.predict
-	if i := env.Input(0).Lookup(c.label.Name); kind == "auto" && i >= 0 && env.Input(0).Fields[i].Type == batch.Bool {
+	if kind == "auto" && env.IsBool(c.label) {
 		kind = "probability"
 	}
 	o.scores = env.AddOwn("score", batch.Float64, false)
@@ -104,8 +104,8 @@ func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 			continue
 		}
 		if o.loss.Kind != loss.Squared {
-			if label != 0 && label != 1 {
-				out.Reject(row, fmt.Errorf("label %q is %v; expected 0 or 1", o.labelName, label))
+			if err := operators.CheckBinary(o.labelName, label); err != nil {
+				out.Reject(row, err)
 				continue
 			}
 			label += label - 1 // -1 or +1

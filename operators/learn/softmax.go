@@ -10,7 +10,20 @@ const multiDoc = "\n\nClasses come as they are seen, up to max_classes, or are g
 
 const multiCost = "\n\nCost: time and memory in proportion to the classes: for each what logistic_regression takes, once the class was seen."
 
-var _ = Family.Add(operators.Define(operators.Spec[softmaxConfig]{
+// multinomialConfig is what classifiers with an optimizer are configured by.
+type multinomialConfig struct {
+	multiConfig
+	linearConfig
+}
+
+func (c *multinomialConfig) Fields(f *spec.Fields) {
+	c.fields(f)
+	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
+}
+
+func (c *multinomialConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }
+
+var _ = Family.Add(operators.Define(operators.Spec[multinomialConfig]{
 	Name:    "softmax",
 	Summary: "Predicts one of several classes from a linear score of each: multinomial logistic regression.",
 	Doc: "Every class has a linear model of its own; the probability of a class is in proportion to e to the power of its score. " +
@@ -29,24 +42,12 @@ var _ = Family.Add(operators.Define(operators.Spec[softmaxConfig]{
 			"3:1,c,a,0.5,34.538776394910684,3\n" +
 			"3:1,,c,0.6914384540362276,,4\n",
 	}},
-	Build: func(c *softmaxConfig, env *operators.Env) operators.Operator {
+	Build: func(c *multinomialConfig, env *operators.Env) operators.Operator {
 		return newMulti(&c.multiConfig, &c.linearConfig, softmax{}, env)
 	},
 }))
 
-type softmaxConfig struct {
-	multiConfig
-	linearConfig
-}
-
-func (c *softmaxConfig) Fields(f *spec.Fields) {
-	c.fields(f)
-	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
-}
-
-func (c *softmaxConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }
-
-var _ = Family.Add(operators.Define(operators.Spec[oneVsRestConfig]{
+var _ = Family.Add(operators.Define(operators.Spec[multinomialConfig]{
 	Name:    "one_vs_rest",
 	Summary: "Predicts one of several classes by a logistic regression for each, against all others.",
 	Doc: "Every class has a logistic regression that tells it from all others and learns from every row; the probability of a class is what its model says, over the sum of what all say. " +
@@ -65,19 +66,7 @@ var _ = Family.Add(operators.Define(operators.Spec[oneVsRestConfig]{
 			"3:1,c,a,0.5,34.538776394910684,3\n" +
 			"3:1,,c,0.45186276187760605,,4\n",
 	}},
-	Build: func(c *oneVsRestConfig, env *operators.Env) operators.Operator {
+	Build: func(c *multinomialConfig, env *operators.Env) operators.Operator {
 		return newMulti(&c.multiConfig, &c.linearConfig, oneVsRest{}, env)
 	},
 }))
-
-type oneVsRestConfig struct {
-	multiConfig
-	linearConfig
-}
-
-func (c *oneVsRestConfig) Fields(f *spec.Fields) {
-	c.fields(f)
-	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
-}
-
-func (c *oneVsRestConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }

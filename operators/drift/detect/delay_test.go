@@ -4,16 +4,9 @@ import (
 	"math"
 	"slices"
 	"testing"
-)
 
-// uniform is the i-th splitmix64 number of a seed, in [0, 1).
-func uniform(seed, i uint64) float64 {
-	z := seed + (i+1)*0x9E3779B97F4A7C15
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	z ^= z >> 31
-	return float64(z>>11) / (1 << 53)
-}
+	"github.com/gradstream/gradstream/internal/testutil/splitmix"
+)
 
 // A source gives the i-th value of the stream with that seed.
 type source func(seed, i uint64) float64
@@ -30,7 +23,7 @@ func flips(before, after, width float64) source {
 				share = since / width
 			}
 		}
-		if uniform(seed, i) < before+(after-before)*share {
+		if splitmix.Uniform(seed, i) < before+(after-before)*share {
 			return 1
 		}
 		return 0
@@ -40,7 +33,7 @@ func flips(before, after, width float64) source {
 // gauss is a normal stream of mean 0 and deviation 1 that then has the given ones.
 func gauss(mean, sd float64) source {
 	return func(seed, i uint64) float64 {
-		g := math.Sqrt(-2*math.Log(1-uniform(seed, 2*i))) * math.Cos(2*math.Pi*uniform(seed, 2*i+1))
+		g := math.Sqrt(-2*math.Log(1-splitmix.Uniform(seed, 2*i))) * math.Cos(2*math.Pi*splitmix.Uniform(seed, 2*i+1))
 		if i < change {
 			return g
 		}

@@ -5,6 +5,8 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/gradstream/gradstream/internal/testutil/splitmix"
 )
 
 // every lists a maker of each detector and variant.
@@ -80,7 +82,7 @@ func TestKSWINDraws(t *testing.T) {
 // wander is a stream that changes many times.
 func wander(i uint64) float64 {
 	p := []float64{0.1, 0.6, 0.3, 0.9, 0.05}[i/1500%5]
-	if uniform(11, i) < p {
+	if splitmix.Uniform(11, i) < p {
 		return 1
 	}
 	return 0
@@ -219,7 +221,7 @@ func TestADWINWindow(t *testing.T) {
 	d := adwin()
 	var xs []float64
 	for i := range uint64(20000) {
-		x := wander(i)*3 + uniform(5, i)
+		x := wander(i)*3 + splitmix.Uniform(5, i)
 		xs = append(xs, x)
 		d.Update(x)
 		if i%61 != 0 {

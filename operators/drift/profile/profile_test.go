@@ -5,16 +5,9 @@ import (
 	"math"
 	"os"
 	"testing"
-)
 
-// uniform is the i-th splitmix64 number of a seed, in [0, 1).
-func uniform(seed, i uint64) float64 {
-	z := seed + (i+1)*0x9E3779B97F4A7C15
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	z ^= z >> 31
-	return float64(z>>11) / (1 << 53)
-}
+	"github.com/gradstream/gradstream/internal/testutil/splitmix"
+)
 
 func list(n int, f func(i int) float64) []float64 {
 	xs := make([]float64, n)
@@ -24,7 +17,7 @@ func list(n int, f func(i int) float64) []float64 {
 	return xs
 }
 
-func u(seed uint64, i int) float64 { return uniform(seed, uint64(i)) }
+func u(seed uint64, i int) float64 { return splitmix.Uniform(seed, uint64(i)) }
 
 // pairs are a reference and what is compared with it.
 var pairs = map[string][2][]float64{

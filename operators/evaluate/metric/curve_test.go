@@ -3,6 +3,8 @@ package metric
 import (
 	"math"
 	"testing"
+
+	"github.com/gradstream/gradstream/internal/testutil/splitmix"
 )
 
 // pairs is the AUC by its definition, over all pairs.
@@ -67,7 +69,7 @@ func shift(label bool) float64 {
 	return 0
 }
 func normal(i uint64) float64 {
-	return math.Sqrt(-2*math.Log(1-uniform(21, 2*i))) * math.Cos(2*math.Pi*uniform(21, 2*i+1))
+	return math.Sqrt(-2*math.Log(1-splitmix.Uniform(21, 2*i))) * math.Cos(2*math.Pi*splitmix.Uniform(21, 2*i+1))
 }
 
 // Up to 4,096 rows the value is exact; the error of the bins that then take over shrinks as rows come.
@@ -75,7 +77,7 @@ func TestRunAUCBins(t *testing.T) {
 	for _, c := range scores {
 		run, exact := runAUC(), windowAUC(MaxWindow)
 		for i := range uint64(100_000) {
-			label := uniform(22, i) < 0.2
+			label := splitmix.Uniform(22, i) < 0.2
 			p := c.p(label, i)
 			run.UpdateBinary(label, p, 1)
 			exact.UpdateBinary(label, p, 1)
@@ -136,7 +138,7 @@ func TestBins(t *testing.T) {
 		t.Errorf("%d bins that no probability meets, want at most %d", missing, want)
 	}
 	for k := range uint64(100000) { // mirror: p and 1−p in opposite bins, but for bins' edges
-		p := uniform(23, k) / 16
+		p := splitmix.Uniform(23, k) / 16
 		if d := bin(1-p) - (aucBins - 1 - bin(1-(1-p))); d < -1 || d > 1 {
 			t.Fatalf("bin %d at %v, bin %d at 1 minus it", bin(p), p, bin(1-p))
 		}

@@ -10,16 +10,9 @@ import (
 	"strconv"
 	"strings"
 	"testing"
-)
 
-// uniform is the i-th splitmix64 number of a seed, in [0, 1).
-func uniform(seed, i uint64) float64 {
-	z := seed + (i+1)*0x9E3779B97F4A7C15
-	z = (z ^ z>>30) * 0xBF58476D1CE4E5B9
-	z = (z ^ z>>27) * 0x94D049BB133111EB
-	z ^= z >> 31
-	return float64(z>>11) / (1 << 53)
-}
+	"github.com/gradstream/gradstream/internal/testutil/splitmix"
+)
 
 func lookup(t testing.TB, name string) Spec {
 	t.Helper()
@@ -48,8 +41,8 @@ func near(t testing.TB, what string, got, want, tolerance float64) {
 
 // binaryRow is row i of a stream with ties among its probabilities.
 func binaryRow(i uint64) (label bool, p float64) {
-	label = uniform(1, i) < 0.3
-	z := 4*(uniform(2, i)-0.5) - 0.8
+	label = splitmix.Uniform(1, i) < 0.3
+	z := 4*(splitmix.Uniform(2, i)-0.5) - 0.8
 	if label {
 		z += 1.2
 	}
@@ -59,26 +52,26 @@ func binaryRow(i uint64) (label bool, p float64) {
 var animals = []string{"ant", "bird", "cat", "dog"}
 
 func classRow(i uint64) (label, predicted string) {
-	label = animals[int(uniform(3, i)*uniform(4, i)*4)]
-	if uniform(5, i) < 0.6 {
+	label = animals[int(splitmix.Uniform(3, i)*splitmix.Uniform(4, i)*4)]
+	if splitmix.Uniform(5, i) < 0.6 {
 		return label, label
 	}
-	return label, animals[int(uniform(6, i)*4)]
+	return label, animals[int(splitmix.Uniform(6, i)*4)]
 }
 
 func numberRow(i uint64) Number {
-	label := 100 + 10*uniform(7, i) + float64(i)/100
-	p := label + 3*(uniform(8, i)-0.4)
-	return Number{label, p, p - 2*uniform(10, i), p + 2*uniform(11, i)}
+	label := 100 + 10*splitmix.Uniform(7, i) + float64(i)/100
+	p := label + 3*(splitmix.Uniform(8, i)-0.4)
+	return Number{label, p, p - 2*splitmix.Uniform(10, i), p + 2*splitmix.Uniform(11, i)}
 }
 
 // outcomeRow ranks one of four classes; distinct is false where probabilities tie.
 func outcomeRow(i uint64) (o Outcome, distinct bool) {
-	label := int(uniform(3, i) * uniform(4, i) * 4)
+	label := int(splitmix.Uniform(3, i) * splitmix.Uniform(4, i) * 4)
 	var p [4]float64
 	sum := 0.0
 	for k := range p {
-		p[k] = math.Floor(20*uniform(12+uint64(k), i))/20 + 0.05
+		p[k] = math.Floor(20*splitmix.Uniform(12+uint64(k), i))/20 + 0.05
 		if k == label {
 			p[k] += 0.5
 		}
@@ -119,7 +112,7 @@ func updateOutcome(m Ranked, i uint64) {
 }
 
 // weightOf is the importance of row i: 0, 0.5, 1 or 1.5.
-func weightOf(i uint64) float64 { return math.Floor(4*uniform(9, i)) / 2 }
+func weightOf(i uint64) float64 { return math.Floor(4*splitmix.Uniform(9, i)) / 2 }
 
 func runAUC() *Curve { return newCurve((*sweep).auc)(Options{}).(*Curve) }
 
