@@ -352,9 +352,11 @@ func (s *schedule) open() state.Store {
 	return disk
 }
 
-// await waits until all input is processed.
+// await waits until all input is processed: an hour, in virtual time, for one loss
+// of the lock after another makes the pauses between them half a minute long.
 func (s *schedule) await(w *Worker) {
-	for range 1000 {
+	start := time.Now()
+	for time.Since(start) < time.Hour {
 		time.Sleep(100 * time.Millisecond)
 		all := w.Status()
 		live := len(all) == s.topo.Tasks
@@ -365,7 +367,10 @@ func (s *schedule) await(w *Worker) {
 			return
 		}
 	}
-	s.t.Fatalf("not done: %+v", w.Status())
+	for _, st := range w.Status() {
+		s.t.Logf("task %d: %s, step %d, %d rows, %+v", st.Task, st.Phase, st.Step, st.Rows, st.Partitions)
+	}
+	s.t.Fatal("not done in an hour")
 }
 
 // done reports whether the group's offsets are behind every record.
