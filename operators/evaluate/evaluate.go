@@ -34,7 +34,8 @@ var _ = Family.Add(operators.Define(operators.Spec[evaluateConfig]{
 		"A row whose label is neither true, false, 1 nor 0 where a probability is scored, or whose probability is not in [0, 1], is rejected, as is a number beyond ±1e100 and a weight beyond 0 to 1e6.\n\n" +
 		"The state is kept a metric: one that is added later starts with the rows that come then.\n\n" +
 		"Cost: constant time a row and metric, memory of some numbers a metric; with classes, time by the logarithm of their number and memory in proportion to it, up to 4,096. " +
-		"roc_auc and pr_auc take up to 475 kB and read them each time rows come out. A window takes 24 to 40 bytes a row of it, for classes two texts, and is gone through each time rows come out. With by, all this for each segment.",
+		"roc_auc and pr_auc take up to 600 kB; each time rows come out roc_auc goes through a part of them, pr_auc through all. A window takes 24 to 40 bytes a row of it, for classes two texts, and is gone through each time rows come out. " +
+		"With by, all this for each segment; only of segments that had rows since the last time the metrics are computed anew.",
 	Role: operators.Evaluator,
 	Columns: "Its own: `node`: string; `task`: int64; with by `segment`: string?, the value of that column, null for the total; `rows`: int64, input rows so far; a column float64? for each metric. " +
 		"One row for every `every` input rows of the task, with by followed by one a segment.",
@@ -260,14 +261,14 @@ func newEvaluate(c *evaluateConfig, env *operators.Env) operators.Operator {
 	}
 	if c.by.Name != "" {
 		o.segments = newSegments(c.segments, o.metrics, o.kind)
-		env.Bind("segments "+c.by.Name+" "+string(stateNames[o.kind]), 1, &state.Cell[segmentsCodec]{V: segmentsCodec{o.segments}})
+		env.Bind("segments "+c.by.Name+" "+string(stateNames[o.kind]), stateVersion, &state.Cell[segmentsCodec]{V: segmentsCodec{o.segments}})
 	}
 	o.out = env.Output(fields...)
 	env.Report(o.report)
 	return o
 }
 
-// stateVersion is the version of the states of metrics.
+// stateVersion is the version of the states of metrics, and so of segments, which hold such.
 const stateVersion = 2
 
 // stateNames are the words for kinds in the names of states.
@@ -350,13 +351,14 @@ func (o *evaluator) fitting() []string {
 
 func (o *evaluator) report(r *operators.Report) {
 	r.Set("rows", float64(o.rows.Rows))
+	o.all.fresh = false
 	o.all.report(r, o.metrics, "")
 	if o.segments == nil {
 		return
 	}
 	for i, name := range o.segments.s.Names {
-		r.Set("rows["+string(name)+"]", float64(o.segments.s.Rows[i]))
-		o.segments.list[i].report(r, o.metrics, "["+string(name)+"]")
+		r.Set("rows["+name+"]", float64(o.segments.s.Rows[i]))
+		o.segments.list[i].report(r, o.metrics, "["+name+"]")
 	}
 	r.Set("rows_beyond_segments", float64(o.segments.s.Beyond))
 }
@@ -436,31 +438,32 @@ func (o *evaluator) read(in *batch.Batch, row int, r *scored) (ok bool, err erro
 }
 
 func (o *evaluator) emit(in *batch.Batch, row int) {
-	o.emitScores(in, row, nil, o.rows.Rows, o.all)
+	o.all.fresh = false // as a state may have been loaded, a metric at a time
+	o.emitScores(in, row, -1, o.rows.Rows, o.all)
 	if o.segments != nil {
-		for i, name := range o.segments.s.Names {
-			o.emitScores(in, row, name, o.segments.s.Rows[i], o.segments.list[i])
+		for i, rows := range o.segments.s.Rows {
+			o.emitScores(in, row, i, rows, o.segments.list[i])
 		}
 	}
 }
 
-func (o *evaluator) emitScores(in *batch.Batch, row int, segment []byte, rows int64, s *scores) {
+func (o *evaluator) emitScores(in *batch.Batch, row, segment int, rows int64, s *scores) {
 	cols := o.out.Cols
 	cols[0].AppendString(o.node)
 	cols[1].AppendInt(o.task)
 	cols = cols[2:]
 	if o.segments != nil {
-		if segment == nil {
+		if segment < 0 {
 			cols[0].AppendNull()
 		} else {
-			cols[0].AppendBytes(segment)
+			cols[0].AppendString(o.segments.s.Names[segment])
 		}
 		cols = cols[1:]
 	}
 	cols[0].AppendInt(rows)
-	for i, m := range s.metrics {
-		if v, ok := m.Value(); ok {
-			cols[1+i].AppendFloat(v)
+	for i, m := range s.read() {
+		if m.defined {
+			cols[1+i].AppendFloat(m.v)
 		} else {
 			cols[1+i].AppendNull()
 		}

@@ -26,6 +26,13 @@ type scores struct {
 	classes []metric.Classes
 	numeric []metric.Numeric
 	ranked  []metric.Ranked
+	values  []value // by metric, as of the last row taken up
+	fresh   bool    // nothing was taken up since, nor loaded
+}
+
+type value struct {
+	v       float64
+	defined bool
 }
 
 func newScores(list []chosen, k kind) *scores {
@@ -49,7 +56,21 @@ func newScores(list []chosen, k kind) *scores {
 	return s
 }
 
+// read returns the values of the metrics, which it computes if there were rows since the last time.
+func (s *scores) read() []value {
+	if s.fresh {
+		return s.values
+	}
+	s.fresh, s.values = true, s.values[:0]
+	for _, m := range s.metrics {
+		v, ok := m.Value()
+		s.values = append(s.values, value{v, ok})
+	}
+	return s.values
+}
+
 func (s *scores) add(r *scored) {
+	s.fresh = false
 	for _, m := range s.binary {
 		m.UpdateBinary(r.number.Label == 1, r.number.Predicted, r.weight)
 	}
@@ -65,9 +86,9 @@ func (s *scores) add(r *scored) {
 }
 
 func (s *scores) report(r *operators.Report, list []chosen, suffix string) {
-	for i, m := range s.metrics {
-		if v, ok := m.Value(); ok {
-			r.Set(list[i].column+suffix, v)
+	for i, m := range s.read() {
+		if m.defined {
+			r.Set(list[i].column+suffix, m.v)
 		} else {
 			r.SetNull(list[i].column + suffix)
 		}
@@ -80,12 +101,13 @@ type segments struct {
 	metrics []chosen
 	kind    kind
 	s       segmentsState
-	list    []*scores // as s.Names
+	index   operators.TextIndex // of s.Names
+	list    []*scores           // as s.Names
 	text    []byte
 }
 
 type segmentsState struct {
-	Names  [][]byte // in the order seen
+	Names  []string // in the order seen
 	Rows   []int64  // input rows of each
 	Beyond int64    // input rows of values for which there was no room
 }
@@ -101,17 +123,15 @@ func (s *segments) of(by *batch.Column, row int) int {
 		return -1
 	}
 	s.text = by.AppendText(s.text[:0], row)
-	for i, name := range s.s.Names {
-		if string(name) == string(s.text) {
-			s.s.Rows[i]++
-			return i
-		}
+	if i := s.index.Place(s.s.Names, s.text); i >= 0 {
+		s.s.Rows[i]++
+		return i
 	}
 	if len(s.list) >= s.most {
 		s.s.Beyond++
 		return -1
 	}
-	s.s.Names, s.s.Rows = append(s.s.Names, slices.Clone(s.text)), append(s.s.Rows, 1)
+	s.s.Names, s.s.Rows = append(s.s.Names, string(s.text)), append(s.s.Rows, 1)
 	s.list = append(s.list, newScores(s.metrics, s.kind))
 	return len(s.list) - 1
 }

@@ -37,6 +37,7 @@ type classes struct {
 	most                      int
 	fixed                     bool
 	known                     *classNames
+	index                     operators.TextIndex // of known.Names
 	class, probability        operators.Col
 	each                      []operators.Col
 	lost, version             operators.Col
@@ -181,7 +182,7 @@ func (o *classes) labelOf(row int) (class int, err error) {
 		return int(y), operators.CheckBinary(o.labelName, y)
 	}
 	o.text = o.labelIn.AppendText(o.text[:0], row)
-	if i := placeOf(o.text, o.known.Names); i >= 0 {
+	if i := o.index.Place(o.known.Names, o.text); i >= 0 {
 		return i, nil
 	}
 	switch {
@@ -193,17 +194,6 @@ func (o *classes) labelOf(row int) (class int, err error) {
 		return 0, errClassText
 	}
 	return len(o.known.Names), nil
-}
-
-// placeOf returns the place of a text among names, or -1. slices.Index would make
-// a string of the text.
-func placeOf(text []byte, names []string) int {
-	for i, name := range names {
-		if name == string(text) {
-			return i
-		}
-	}
-	return -1
 }
 
 // judge writes the loss of a row's probabilities and returns its class, or rejects

@@ -104,7 +104,8 @@ type categories struct {
 	cols  []operators.Col
 	in    []*batch.Column // of the batch being processed
 	known *categoryNames
-	v     []int32 // the row
+	index []operators.TextIndex // of known.Columns
+	v     []int32               // the row
 	text  []byte
 }
 
@@ -125,6 +126,7 @@ func newCategories(c *inputsConfig, most int, env *operators.Env, label spec.Col
 		o.cols = append(o.cols, env.In(col, batch.String, batch.Int64, batch.Bool))
 	}
 	o.in, o.v = make([]*batch.Column, len(o.cols)), make([]int32, len(o.cols))
+	o.index = make([]operators.TextIndex, len(o.cols))
 	env.Pin("categorical", fmt.Sprintf("%q", names))
 	if len(o.cols) > 0 {
 		env.BindValue("values", categoriesVersion, o.known)
@@ -155,7 +157,7 @@ func (o *categories) read(row int) []int32 {
 // number is that of the text of a column.
 func (o *categories) number(column int) int32 {
 	names := o.known.Columns[column]
-	if k := placeOf(o.text, names); k >= 0 {
+	if k := o.index[column].Place(names, o.text); k >= 0 {
 		return int32(k)
 	}
 	if len(names) >= o.most {

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/gradstream/gradstream/internal/testutil/splitmix"
+	"github.com/gradstream/gradstream/state"
 )
 
 // pairs is the AUC by its definition, over all pairs.
@@ -41,6 +42,48 @@ func TestWindowAUC(t *testing.T) {
 			got, ok := m.Value()
 			if want, defined := pairs(last); ok != defined || ok && math.Abs(got-want) > 1e-15 {
 				t.Fatalf("window %d, row %d: %v %v, want %v %v", window, i, got, ok, want, defined)
+			}
+		}
+	}
+}
+
+// How often a value was asked for, and what a metric held before its state was loaded, never shows: not in a bit.
+func TestCurveAsked(t *testing.T) {
+	for _, name := range []string{"roc_auc", "pr_auc"} {
+		s, _ := Lookup(name)
+		for kind, o := range map[string]Options{"run": {}, "window": {Window: 700}, "half-life": {HalfLife: 30}} {
+			never, often, loaded := s.NewBinary(o), s.NewBinary(o), s.NewBinary(o)
+			for i := range uint64(9000) {
+				label, p := binaryRow(i)
+				w := weightOf(i) / 3
+				p = math.Round(1000*p) / 1000
+				never.UpdateBinary(label, p, w)
+				often.UpdateBinary(label, p, w)
+				loaded.UpdateBinary(!label, p, 1)
+				if splitmix.Uniform(31, i) < 0.03 {
+					often.Value()
+					loaded.Value()
+				}
+				switch i {
+				case 100, 699, 3000, 4096, 5000, 8999:
+					if err := state.Decode(state.Append(nil, never.State()), loaded.State()); err != nil {
+						t.Fatal(err)
+					}
+					if f, ok := never.(Fading); ok {
+						*loaded.(Fading).Fade() = *f.Fade()
+					}
+					want := s.NewBinary(o)
+					if err := want.Merge(never); err != nil {
+						t.Fatal(err)
+					}
+					a, b, c := value(t, never), value(t, often), value(t, loaded)
+					if a != b || a != c {
+						t.Fatalf("%s of %s after row %d: %v, asked often %v, loaded %v", name, kind, i, a, b, c)
+					}
+					if kind != "half-life" {
+						near(t, name+" of "+kind+" merged", value(t, want), a, 1e-12)
+					}
+				}
 			}
 		}
 	}

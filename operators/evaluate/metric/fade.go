@@ -152,7 +152,11 @@ func (s Spec) NewBinary(o Options) Binary {
 	case s.Binary == nil:
 		return nil
 	case o.Window > 0:
-		return &binaryWindow{newWindow(o.Window, s.Binary(o), feedBinary)}
+		w := binaryWindow{newWindow(o.Window, s.Binary(o), feedBinary)}
+		if c, ok := w.of.(*Curve); ok {
+			return &curveWindow{binaryWindow: w, precise: c.precise}
+		}
+		return &w
 	case o.HalfLife > 0:
 		return &binaryFade{newFade(o.HalfLife, s.Binary(o))}
 	}
