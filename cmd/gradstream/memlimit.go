@@ -50,9 +50,18 @@ func memoryLimit(root fs.FS) int64 {
 	return least
 }
 
+// collectAt is how much the heap grows, in percent of what is live, before it is
+// collected. Most of what is live are the columns, tables and buffers of a task, in
+// which there is nothing to follow: to collect twice as often as Go does by itself
+// costs little time and saves a quarter of the memory.
+const collectAt = 50
+
 // limitMemory tells the garbage collector of the limit that the process has to
-// keep to, 90 % of it, unless GOMEMLIMIT does.
+// keep to, 90 % of it, unless GOMEMLIMIT does, and when to collect, unless GOGC does.
 func (a *app) limitMemory() {
+	if os.Getenv("GOGC") == "" {
+		debug.SetGCPercent(collectAt)
+	}
 	if os.Getenv("GOMEMLIMIT") != "" {
 		if a.memory = debug.SetMemoryLimit(-1); a.memory == math.MaxInt64 { // off
 			a.memory = 0
@@ -68,7 +77,7 @@ func (a *app) limitMemory() {
 
 // How much a task's feed buffers.
 const (
-	mostFeed  = 4 << 20
+	mostFeed  = 1 << 20
 	leastFeed = 256 << 10
 )
 

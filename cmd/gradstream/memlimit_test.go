@@ -30,7 +30,7 @@ func TestMemoryLimit(t *testing.T) {
 		memory int64
 		tasks  int
 		want   int
-	}{{0, 1, mostFeed}, {1 << 40, 64, mostFeed}, {256 << 20, 64, 1 << 20}, {64 << 20, 1000, leastFeed}, {8 << 20, 1, 2 << 20}} {
+	}{{0, 1, mostFeed}, {1 << 40, 64, mostFeed}, {256 << 20, 64, 1 << 20}, {64 << 20, 1000, leastFeed}, {8 << 20, 1, mostFeed}, {3 << 20, 1, 768 << 10}} {
 		if got := feedBytes(c.memory, c.tasks); got != c.want {
 			t.Errorf("%d tasks in %d bytes buffer %d each, want %d", c.tasks, c.memory, got, c.want)
 		}

@@ -63,13 +63,16 @@ type Options struct {
 	TransactionTimeout time.Duration // of the output transactions; default 10 s
 	CheckpointTimeout  time.Duration // of the checkpoint transactions; default 60 s
 
-	Compression string // of what is produced: none (default), lz4, snappy or zstd
+	// Compression of what is produced: none (default), lz4, snappy or zstd. What
+	// snappy saves the broker, which of compressed records checks the lengths alone,
+	// it costs the worker; see docs/performance.md. Checkpoints are always zstd.
+	Compression string
 
 	FetchWait   time.Duration // how long a broker may hold a fetch that finds nothing; default 50 ms
-	FeedBytes   int           // bytes a feed buffers, in equal shares for its partitions, before it pauses them; default 4 MiB
+	FeedBytes   int           // bytes a feed buffers, in equal shares for its partitions, before it pauses them; default 1 MiB
 	Patience    time.Duration // how long brokers may not answer before the log says so, which it does every two of them; default 5 s
 	GiveUp      time.Duration // how long a call waits for brokers that do not answer before it returns an error; default 0: until its context ends
-	MaxInFlight int           // output bytes of a step on their way at a time; default 32 MiB
+	MaxInFlight int           // output bytes of a step on their way at a time; default 8 MiB
 
 	TLS    *tls.Config // nil: plain text; see [TLSFiles]
 	SASL   *SASL       // nil: no login
@@ -113,10 +116,10 @@ func (o Options) withDefaults() (Options, error) {
 	dur(&o.FetchWait, 50*time.Millisecond)
 	dur(&o.Patience, 5*time.Second)
 	if o.FeedBytes <= 0 {
-		o.FeedBytes = 4 << 20
+		o.FeedBytes = 1 << 20
 	}
 	if o.MaxInFlight <= 0 {
-		o.MaxInFlight = 32 << 20
+		o.MaxInFlight = 8 << 20
 	}
 	if o.TaskOf == nil && o.Tasks > 0 {
 		tasks := o.Tasks

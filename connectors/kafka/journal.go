@@ -22,12 +22,14 @@ func (l *taskLog) ReadJournal(ctx context.Context, from, to int64, yield func(of
 	ctx, end := l.c.believing(ctx)
 	defer end(&err)
 	tp := connectors.TopicPartition{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}
-	return l.readLog(ctx, tp, from, to, func(r *kgo.Record) error { return yield(r.Offset, r.Value) })
+	own := kgo.Record{Offset: l.opened, Value: l.open}
+	return l.readLog(ctx, tp, from, to, &own, func(r *kgo.Record) error { return yield(r.Offset, r.Value) })
 }
 
 // readLog yields the committed records of a partition up to and including the one
-// at offset to.
-func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, from, to int64, yield func(*kgo.Record) error) error {
+// at offset to. A record that this log has written is not read if it is all there is
+// to yield, as where a pipeline runs for the first time.
+func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, from, to int64, own *kgo.Record, yield func(*kgo.Record) error) error {
 	for {
 		start, _, err := l.c.bounds(ctx, tp)
 		if err != nil {
@@ -36,6 +38,9 @@ func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, fro
 		from = max(from, start)
 		if from > to {
 			return fmt.Errorf("%v: the record at offset %d is gone: the log starts at %d", tp, to, start)
+		}
+		if from == to && to == own.Offset {
+			return yield(own)
 		}
 		found := false
 		next, err := l.c.scan(ctx, tp, from, to, func(r *kgo.Record) error {

@@ -32,6 +32,8 @@ type publisher struct {
 	used    int
 	bytes   int
 	number  map[partitionKey]int // of the batch of a partition
+	latest  partitionKey         // that batch was asked for last
+	last    *recordBatch         // its batch; nil if there is none
 
 	producer int64 // whom the sequences are of
 	epoch    int16
@@ -59,10 +61,14 @@ func (t *txnClient) newPublisher(codec kgo.CompressionCodec) (*publisher, error)
 	}
 	return &publisher{
 		t: t, small: small, flush: t.c.opt.MaxInFlight, expire: t.c.opt.TransactionTimeout,
-		limit:  func(topic string) int { return int(t.c.batchLimit(topic)) },
+		limit:  func(topic string) int { return min(int(t.c.batchLimit(topic)), enoughBatch) },
 		number: map[partitionKey]int{}, topics: map[string]*topicLeaders{},
 	}, nil
 }
+
+// enoughBatch is the size at which a batch is sent: larger ones, of which each task
+// holds some copies, only take memory.
+const enoughBatch = 256 << 10
 
 // send sends all outputs of a step and waits until they are in their logs.
 func (p *publisher) send(ctx context.Context, o *connectors.Outputs, now time.Time) error {
@@ -99,13 +105,17 @@ func (p *publisher) send(ctx context.Context, o *connectors.Outputs, now time.Ti
 
 func (p *publisher) clear() {
 	clear(p.number)
-	p.used, p.bytes = 0, 0
+	p.used, p.bytes, p.last = 0, 0, nil
 }
 
 // batch returns the batch of a partition.
 func (p *publisher) batch(o *connectors.Outputs, at partitionKey) *recordBatch {
+	if p.last != nil && p.latest == at {
+		return p.last
+	}
 	if n, ok := p.number[at]; ok {
-		return p.batches[n]
+		p.latest, p.last = at, p.batches[n]
+		return p.last
 	}
 	if p.used == len(p.batches) {
 		p.batches = append(p.batches, &recordBatch{})

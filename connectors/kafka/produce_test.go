@@ -99,6 +99,80 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestBatchAllocates nothing for a record on the way from a step's outputs to what
+// the client library is given.
+func TestBatchAllocates(t *testing.T) {
+	o := clickOutputs(10_000)
+	for _, codec := range []string{"none", "snappy"} {
+		t.Run(codec, func(t *testing.T) {
+			encode := encoder(t, codec)
+			encode(o)
+			if n := testing.AllocsPerRun(3, func() { encode(o) }); n > 100 { // what else runs may take some
+				t.Errorf("%d records take %.0f allocations; expected none for a record", o.Len(), n)
+			}
+		})
+	}
+}
+
+// BenchmarkBatch is what an output costs between the step and the client library.
+func BenchmarkBatch(b *testing.B) {
+	o := clickOutputs(16384)
+	for _, codec := range []string{"none", "snappy", "lz4", "zstd"} {
+		b.Run(codec, func(b *testing.B) {
+			encode := encoder(b, codec)
+			bytes := 0
+			b.ReportAllocs()
+			for b.Loop() {
+				bytes = encode(o)
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N*o.Len()), "ns/output")
+			b.ReportMetric(float64(bytes)/float64(o.Len()), "B/output")
+		})
+	}
+}
+
+// clickOutputs are outputs as the throughput benchmark's.
+func clickOutputs(n int) *connectors.Outputs {
+	o := &connectors.Outputs{}
+	o.Identify("gs-id", []byte("0/123/"))
+	rng := rand.New(rand.NewPCG(5, 6))
+	for i := range n {
+		o.Add("clicks.predictions", 0, 1_700_000_000_000, fmt.Appendf(nil, "u%d", rng.IntN(20_000)),
+			fmt.Appendf(nil, `{"id":"e%08d","p":%.8f}`, i, rng.Float64()), nil)
+	}
+	return o
+}
+
+// encoder returns what makes batches of outputs of one partition, and says how large
+// they are together.
+func encoder(tb testing.TB, codec string) func(o *connectors.Outputs) int {
+	c, err := compression(codec)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	s, err := newSqueezer(c)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	var b recordBatch
+	var id identity
+	return func(o *connectors.Outputs) (size int) {
+		id = identityOf(o, id.value)
+		b.reset()
+		for i := range o.Len() {
+			x := o.Packed(i)
+			if !b.add(&x, i, &id, 0, enoughBatch) {
+				b.seal(1, 2, 3, s)
+				size += len(b.wire)
+				b.reset()
+				b.add(&x, i, &id, 0, enoughBatch)
+			}
+		}
+		b.seal(1, 2, 3, s)
+		return size + len(b.wire)
+	}
+}
+
 // same compares records; a nil key or value is not an empty one.
 func same(a, b *connectors.Record) bool {
 	bytesToo := func(a, b []byte) bool { return bytes.Equal(a, b) && (a == nil) == (b == nil) }

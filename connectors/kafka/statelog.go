@@ -191,7 +191,7 @@ func (l *taskLog) LoadState(ctx context.Context, yield func(key, value []byte) e
 	}
 	a := assembly{yield: yield, partial: map[string]struct{}{}}
 	tp := connectors.TopicPartition{Topic: l.c.opt.StateTopic, Partition: int32(l.task)}
-	err = l.readLog(ctx, tp, connectors.Earliest, l.marked, func(r *kgo.Record) error {
+	err = l.readLog(ctx, tp, connectors.Earliest, l.marked, &kgo.Record{Offset: l.marked, Key: []byte(openKey), Value: l.open}, func(r *kgo.Record) error {
 		if err := a.record(r.Key, r.Value); err != nil {
 			return fmt.Errorf("%v offset %d: %w", tp, r.Offset, err)
 		}

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -41,6 +42,7 @@ type taskLog struct {
 	out, ckpt *txnClient // nil before Fence
 	open      []byte     // the open record, written again where an outcome is unknown
 	last      int64      // offset of the latest record of ours in the journal
+	opened    int64      // offset there of the open record of the last Fence
 	dead      error      // set once the log may not be used any more
 
 	// Of the goroutine that saves and loads state, but for Fence.
@@ -88,22 +90,32 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
 	if l.ckpt, err = l.client("/ckpt", l.c.opt.CheckpointTimeout, "zstd"); err != nil {
 		return 0, err
 	}
-	for _, t := range []*txnClient{l.out, l.ckpt} {
-		if err := t.take(ctx); err != nil {
-			return 0, l.die(err)
-		}
+	take := func(t *txnClient) func() error { return func() error { return t.take(ctx) } }
+	if err := beside(take(l.out), take(l.ckpt)); err != nil {
+		return 0, l.die(err)
 	}
-	if !infos[1].Missing {
-		if l.marked, err = l.commitOpen(ctx, l.ckpt, l.c.opt.StateTopic); err != nil {
-			return 0, l.die(err)
+	err = beside(func() (err error) {
+		l.last, err = l.commitOpen(ctx, l.out, l.c.opt.JournalTopic)
+		return err
+	}, func() (err error) {
+		if !infos[1].Missing {
+			l.marked, err = l.commitOpen(ctx, l.ckpt, l.c.opt.StateTopic)
 		}
-	}
-	at, err := l.commitOpen(ctx, l.out, l.c.opt.JournalTopic)
+		return err
+	})
 	if err != nil {
 		return 0, l.die(err)
 	}
-	l.last = at
-	return at, nil
+	l.opened = l.last
+	return l.opened, nil
+}
+
+// beside does two things at once and returns the error of the first, or else of the
+// second.
+func beside(first, second func() error) error {
+	done := make(chan error, 1)
+	go func() { done <- second() }()
+	return cmp.Or(first(), <-done)
 }
 
 // commitOpen commits the open record in a transaction of its own. Where the

@@ -200,7 +200,7 @@ func TestFinalErrors(t *testing.T) {
 		each(t, func(t *testing.T, e *env) {
 			l := fenced(t, e.open(t, 1, nil), 0, "open")
 			s := e.step(1, 3, 0)
-			change(s, func(outs []connectors.Output) { outs[1].Value = make([]byte, 3<<20) })
+			change(s, func(outs []connectors.Output) { outs[1].Value = noise(3<<20, 1) })
 			if _, err := l.Commit(testContext(t), s); err == nil || !strings.Contains(err.Error(), e.name+".out") {
 				t.Errorf("got %v; want it to name the topic", err)
 			}
@@ -298,12 +298,12 @@ func TestLargeRecords(t *testing.T) {
 		}
 		l := fenced(t, c, 0, "open")
 		s := e.step(1, 1, 0)
-		change(s, func(outs []connectors.Output) { outs[0].Topic, outs[0].Value = errorsTopic, make([]byte, 3<<20) })
+		change(s, func(outs []connectors.Output) { outs[0].Topic, outs[0].Value = errorsTopic, noise(3<<20, 1) })
 		if _, err := l.Commit(testContext(t), s); err != nil {
 			t.Fatal(err)
 		}
 		s = e.step(2, 1, 0)
-		change(s, func(outs []connectors.Output) { outs[0].Value = make([]byte, 3<<20) })
+		change(s, func(outs []connectors.Output) { outs[0].Value = noise(3<<20, 1) })
 		if _, err := l.Commit(testContext(t), s); err == nil || !strings.Contains(err.Error(), e.name+".out") {
 			t.Fatalf("a record too large for its topic: %v", err)
 		}
