@@ -119,6 +119,12 @@ func (p *Prediction) Scored(in *batch.Batch, row int) (bool, error) {
 		return false, nil
 	}
 	if p.Kind == Class {
+		if err := CheckClass(p.labels, label, row); err != nil {
+			return false, err
+		}
+		if err := CheckClass(p.ValueName, value, row); err != nil {
+			return false, err
+		}
 		return true, nil
 	}
 	v, y := p.Numbers(in, row)

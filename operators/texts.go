@@ -1,8 +1,24 @@
 package operators
 
-// MostText is the greatest length in bytes of a text that an operator keeps for
-// good because it came in a row: a class, a segment, a category.
+import (
+	"fmt"
+
+	"github.com/gradstream/gradstream/pipeline/batch"
+)
+
+// MostText is the greatest length in bytes of a text that an operator keeps
+// because it came in a row: a class, a segment, a category. A longer class
+// rejects its row; other longer texts are not kept.
 const MostText = 256
+
+// CheckClass returns an error if a row's value of a column that holds classes is
+// longer than [MostText].
+func CheckClass(column string, c *batch.Column, row int) error {
+	if c.Type != batch.String || len(c.Text(row)) <= MostText {
+		return nil
+	}
+	return fmt.Errorf("column %q is a text of %d bytes; a class has at most %d", column, len(c.Text(row)), MostText)
+}
 
 // TextIndex finds texts in a list that grows at its end, in the order seen. The
 // list is what a state holds; the index follows from it.

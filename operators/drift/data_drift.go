@@ -19,7 +19,7 @@ var _ = Family.Add(operators.Define(operators.Spec[dataDriftConfig]{
 		"chi_squared is Pearson's statistic of the two samples' counts, chi_squared_p its p-value. " +
 		"Of numbers there are also ks, the greatest distance of the distribution functions (Kolmogorov, Smirnov), ks_p, its asymptotic p-value, and wasserstein, the area between the functions in standard deviations of the reference.\n\n" +
 		"The bins of numbers are bins intervals that hold the same share of the reference each, from quantiles that are interpolated between neighbours; where values are often the same there are fewer. " +
-		"The bins of strings, bools and columns named in categorical are the values that the reference has, the first categories of them, and one for all others. Nulls are a bin of their own, so a column that goes missing drifts. " +
+		"The bins of strings, bools and columns named in categorical are the values that the reference has, the first categories of them, and one for all others, as for values of more than 256 bytes. Nulls are a bin of their own, so a column that goes missing drifts. " +
 		"ks is exact, wasserstein but for where the functions cross between two values of the reference.\n\n" +
 		"With many rows a p-value finds differences that do not matter: alarm on distances, and on a p-value only with a small bound. " +
 		"Two samples of n and m rows of one source have a psi of some (bins − 1)·(1/n + 1/m) by chance.\n\n" +
@@ -247,7 +247,11 @@ func (o *dataDrift) takeCategory(w *watched, in *batch.Batch, row int) {
 		o.text = col.AppendText(o.text, row)
 	}
 	if c.Reference < int64(o.reference) {
-		c.Learn(o.text, null, o.values)
+		room := o.values
+		if len(o.text) > operators.MostText {
+			room = 0 // it is one of the others
+		}
+		c.Learn(o.text, null, room)
 		return
 	}
 	c.Add(o.text, null)

@@ -324,3 +324,28 @@ func TestDataDrift(t *testing.T) {
 		}
 	}
 }
+
+// Categories of a megabyte are others, on both sides, and leave nothing in the state.
+func TestDataDriftLongTexts(t *testing.T) {
+	in := "s:string\n"
+	for i := range 12 {
+		in += fmt.Sprintf("a\n%d%s\n", i, strings.Repeat("x", 1<<20))
+	}
+	tables, err := optest.Parse(in)
+	if err != nil {
+		t.Fatal(err)
+	}
+	h, err := optest.Open(definition("data_drift"), "{columns: [s], reference: 12, window: 12}", tables[0].Rows.Schema)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := h.Feed(0, tables[0].Rows); err != nil {
+		t.Fatal(err)
+	}
+	if out := h.Output(); out.N != 1 || out.Col("psi").Floats[0] != 0 || len(h.Rejected) > 0 {
+		t.Errorf("%.1000s", h.Text())
+	}
+	if n := h.StateSize(); n > 1000 {
+		t.Errorf("a state of %d bytes", n)
+	}
+}

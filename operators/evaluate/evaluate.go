@@ -31,7 +31,7 @@ var _ = Family.Add(operators.Define(operators.Spec[evaluateConfig]{
 		"With by, each metric is also kept for the rows of each value of a column: at most segments of them, those that come first; the rows of others count in the total alone.\n\n" +
 		"Every row counts, for rows and for every; the metrics count those with a label and a prediction, so a label that is joined to its served prediction later counts when that row comes, and a row without a label never. " +
 		"A metric that is undefined so far is null. " +
-		"A row whose label is neither true, false, 1 nor 0 where a probability is scored, or whose probability is not in [0, 1], is rejected, as is a number beyond ±1e100 and a weight beyond 0 to 1e6.\n\n" +
+		"A row whose label is neither true, false, 1 nor 0 where a probability is scored, or whose probability is not in [0, 1], is rejected, as is a number beyond ±1e100, a class of more than 256 bytes and a weight beyond 0 to 1e6.\n\n" +
 		"The state is kept a metric: one that is added later starts with the rows that come then.\n\n" +
 		"Cost: constant time a row and metric, memory of some numbers a metric; with classes, time by the logarithm of their number and memory in proportion to it, up to 4,096. " +
 		"roc_auc and pr_auc take up to 600 kB; each time rows come out roc_auc goes through a part of them, pr_auc through all. A window takes 24 to 40 bytes a row of it, for classes two texts, and is gone through each time rows come out. " +

@@ -14,8 +14,8 @@ var _ = Family.Add(operators.Define(operators.Spec[majorityConfig]{
 	Summary: "Predicts the label that was most frequent so far: a baseline.",
 	Doc: "What knows nothing of a row but the shares of the labels predicts so; where one label is rare, it is right nearly always, and only a score against it shows what a model has learnt.\n\n" +
 		"A bool label gives a probability: the share of true among the labels so far, true and false each counted once more (Laplace), so 0.5 before the first. Any other gives a class: the most frequent so far, of equals the one seen first, null before the first. " +
-		"A row whose label is null is predicted, and nothing is learnt.\n\n" +
-		"Cost: constant time a row; memory of some 50 bytes a class.",
+		"A row whose label is null is predicted, and nothing is learnt. A label of more than 256 bytes rejects its row.\n\n" +
+		"Cost: constant time a row; memory of some 100 bytes a class and its text.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and, as for learners, `NODE.probability`: float64, or `NODE.class`: string?; " +
 		"`NODE.loss`: float64?, −ln of the probability given to the label, at most 34.54, or 1 for a wrong class and 0 for the right one, null until the label is known; " +
@@ -139,6 +139,9 @@ func (o *majority) learn(label *batch.Column, row int, p float64) (loss float64,
 		o.s.Counts[int(y)]++
 		o.s.Version++
 		return 0 - exact.Log(max(1e-15, p)), nil // not -0
+	}
+	if err := operators.CheckClass(o.labelName, label, row); err != nil {
+		return 0, err
 	}
 	o.text = label.AppendText(o.text[:0], row)
 	class := o.index.Place(o.s.Names, o.text)

@@ -17,7 +17,7 @@ var _ = Family.Add(operators.Define(operators.Spec[noChangeConfig]{
 		"(Bifet and others, ECML PKDD 2013).\n\n" +
 		"A bool label gives a probability: confidence if the last label was true, 1 − confidence if it was false, 0.5 before the first. The default of 0.95 is that of published comparisons, whose log loss it reproduces; " +
 		"for the log loss of a calibrated baseline set it to the share of labels that equal the one before. " +
-		"A number gives a number, 0 before the first label. A string gives a class, null before the first. A row whose label is null is predicted, and nothing is learnt.\n\n" +
+		"A number gives a number, 0 before the first label. A string gives a class, null before the first. A row whose label is null is predicted, and nothing is learnt. A class of more than 256 bytes rejects its row.\n\n" +
 		"Cost: constant time and memory.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and, as for learners, `NODE.probability`: float64, or `NODE.prediction`: float64, or `NODE.class`: string?; " +
@@ -148,6 +148,9 @@ func (o *noChange) probability() float64 {
 // learn remembers the label of a row and returns the loss of its prediction.
 func (o *noChange) learn(label *batch.Column, row int) (loss float64, err error) {
 	if o.kind == operators.Class {
+		if err := operators.CheckClass(o.labelName, label, row); err != nil {
+			return 0, err
+		}
 		o.text = label.AppendText(o.text[:0], row)
 		if o.s.Version == 0 || string(o.text) != string(o.s.Class) {
 			loss = 1

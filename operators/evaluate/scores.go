@@ -109,7 +109,7 @@ type segments struct {
 type segmentsState struct {
 	Names  []string // in the order seen
 	Rows   []int64  // input rows of each
-	Beyond int64    // input rows of values for which there was no room
+	Beyond int64    // input rows of values for which there was no room, and of nulls
 }
 
 func newSegments(most int, list []chosen, k kind) *segments {
@@ -127,7 +127,7 @@ func (s *segments) of(by *batch.Column, row int) int {
 		s.s.Rows[i]++
 		return i
 	}
-	if len(s.list) >= s.most {
+	if len(s.list) >= s.most || len(s.text) > operators.MostText {
 		s.s.Beyond++
 		return -1
 	}

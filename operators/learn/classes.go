@@ -1,7 +1,6 @@
 package learn
 
 import (
-	"errors"
 	"fmt"
 	"math"
 	"slices"
@@ -25,7 +24,7 @@ func (c *classesConfig) classFields(f *spec.Fields) {
 	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "class"},
 		"What to predict: auto = for a bool label the probability that it is true, for others the class; probability takes labels that are 0 or 1 as well, class takes string, int64 and bool by their text.").Pin()
 	f.Strings(&c.fixed, "classes", nil, "The classes, where they are known beforehand: any other rejects its row, and each gets a column of its own. Left out: they come as seen.").Pin()
-	f.Int(&c.most, "max_classes", 64, "Most classes that come as seen; a row with a further one is rejected.").Within(2, 1000)
+	f.Int(&c.most, "max_classes", 64, "Most classes that come as seen; a row with a further one is rejected, as is one whose class has more than 256 bytes.").Within(2, 1000)
 }
 
 // classes are the classes that a classifier knows, its label, and the columns in
@@ -169,8 +168,6 @@ func (o *classes) skip(row int) {
 	}
 }
 
-var errClassText = errors.New("the class is longer than 256 bytes")
-
 // labelOf returns the number of a row's class, -1 if the label is null. A class
 // not seen before is the one behind the known, and is not yet known: see learnt.
 func (o *classes) labelOf(row int) (class int, err error) {
@@ -181,6 +178,9 @@ func (o *classes) labelOf(row int) (class int, err error) {
 		y, _ := o.labelIn.Number(row)
 		return int(y), operators.CheckBinary(o.labelName, y)
 	}
+	if err := operators.CheckClass(o.labelName, o.labelIn, row); err != nil {
+		return 0, err
+	}
 	o.text = o.labelIn.AppendText(o.text[:0], row)
 	if i := o.index.Place(o.known.Names, o.text); i >= 0 {
 		return i, nil
@@ -190,8 +190,6 @@ func (o *classes) labelOf(row int) (class int, err error) {
 		return 0, fmt.Errorf("label %q is %q, which is none of classes", o.labelName, o.text)
 	case len(o.known.Names) >= o.most:
 		return 0, fmt.Errorf("label %q is %q, a class beyond max_classes: %d", o.labelName, o.text, o.most)
-	case len(o.text) > 256:
-		return 0, errClassText
 	}
 	return len(o.known.Names), nil
 }

@@ -5,6 +5,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/optest"
 )
 
@@ -94,5 +95,34 @@ func TestDenseConfigurations(t *testing.T) {
 	h = runner(t, "hoeffding_tree", "{label: s, max_classes: 2}", "n,s:string?\n1,a\n2,c\n3,b\n")
 	if len(h.Rejected) != 1 || !strings.Contains(h.Rejected[0].Why, "beyond max_classes: 2") {
 		t.Errorf("rejected %v", h.Rejected)
+	}
+}
+
+// Texts of a megabyte leave nothing in the state: as classes they are rejected, as categories they count with the further ones.
+func TestLongTexts(t *testing.T) {
+	for operator, config := range map[string]string{
+		"hoeffding_tree": "{label: y, numeric: [x], categorical: [c]}", "gaussian_naive_bayes": "{label: y, numeric: [x]}",
+	} {
+		in := "x:float64,c:string,y:string\n"
+		for i := range 6 {
+			in += fmt.Sprintf("1,a,%d%s\n2,%d%s,y%d\n", i, strings.Repeat("x", 1<<20), i, strings.Repeat("x", 1<<20), i%2)
+		}
+		tables, err := optest.Parse(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h, err := optest.Open(operators.Merge(&Family).Lookup(operator), config, tables[0].Rows.Schema)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := h.Feed(0, tables[0].Rows); err != nil {
+			t.Fatal(err)
+		}
+		if len(h.Rejected) != 6 || !strings.Contains(h.Rejected[0].Why, "a class has at most 256") || len(h.Rejected[0].Why) > 200 {
+			t.Errorf("%s: %d rows rejected", operator, len(h.Rejected))
+		}
+		if n := h.StateSize(); n > 5000 {
+			t.Errorf("%s: a state of %d bytes", operator, n)
+		}
 	}
 }

@@ -50,7 +50,7 @@ func (c *hoeffdingConfig) Fields(f *spec.Fields) {
 	f.Float(&c.tie, "tie_threshold", 0.05, "Bound below which columns count as equally good, and the best is taken.").Within(0, 10)
 	f.Enum(&c.leaf, "leaf", "adaptive", []string{"adaptive", "bayes", "majority"}, "What predicts in a leaf.")
 	f.Int(&c.leaves, "max_leaves", 1000, "Most leaves.").Within(1, 1_000_000)
-	f.Int(&c.maxValues, "max_values", 64, "Most values of a categorical column that are told apart; further ones count as one.").Within(1, 10_000).Pin()
+	f.Int(&c.maxValues, "max_values", 64, "Most values of a categorical column that are told apart; further ones count as one, together with those of more than 256 bytes.").Within(1, 10_000).Pin()
 }
 
 // treeVersion is the version of the tree's state.

@@ -97,8 +97,8 @@ const (
 )
 
 // categories are the columns of a learner that are read by their text. A text has
-// the number of its place among those its column has had; further ones than most
-// share the number most.
+// the number of its place among those its column has had; further ones than most,
+// and those that are too long, share the number most.
 type categories struct {
 	most  int
 	cols  []operators.Col
@@ -160,7 +160,7 @@ func (o *categories) number(column int) int32 {
 	if k := o.index[column].Place(names, o.text); k >= 0 {
 		return int32(k)
 	}
-	if len(names) >= o.most {
+	if len(names) >= o.most || len(o.text) > operators.MostText {
 		return int32(o.most)
 	}
 	return unseenValue

@@ -176,6 +176,18 @@ func (h *Harness) Digest() uint64 {
 	return d
 }
 
+// StateSize is the length of the whole state in bytes.
+func (h *Harness) StateSize() int {
+	n := 0
+	for _, b := range h.Node.States() {
+		b.State.All(func(key, value []byte) bool {
+			n += len(key) + len(value)
+			return true
+		})
+	}
+	return n
+}
+
 // Run builds the operator, feeds it the rows of in ([Parse]) in one batch a
 // table, and returns what it emitted and rejected ([Harness.Text]).
 func Run(def *operators.Definition, config, in string) (out string, err error) {
