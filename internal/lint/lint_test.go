@@ -90,7 +90,7 @@ var layers = []struct {
 	own     bool
 	because string
 }{
-	{"operators/learn/optim", nil, false, "step rules are pure maths"},
+	{"operators/learn/optim", []string{"internal/exact"}, false, "step rules are pure maths"},
 	{"operators/learn/loss", []string{"internal/exact"}, false, "losses are pure maths"},
 	{"operators/learn/kalman", nil, false, "filters are pure maths"},
 	{"operators/learn/gaussian", []string{"internal/exact"}, false, "densities are pure maths"},

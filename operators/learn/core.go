@@ -179,7 +179,7 @@ func (m *core) mix(idx []uint32, val []float32, score float64, t target) error {
 	for k := range gradient {
 		gradient[k] *= t.weight
 	}
-	err := m.rule.StepEach(m.data, idx, val, &gradient, &credit, float64(t.weight*t.loss.Curvature()))
+	err := m.rule.StepEach(m.data, idx, val, &gradient, &credit, float64(t.weight*m.curvature(&t)))
 	if err != nil {
 		m.rule.Shared = before
 	}

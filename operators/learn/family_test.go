@@ -12,6 +12,7 @@ const (
 	numberRows  = "features:sparse[64],y:int64?\n3:1 5:0.5,1\n1:-2 3:1,0\n2:1,\n5:1,7\n"
 	classRows   = "features:sparse[64],w:float64?,y:string?\n3:1 5:0.5,1,red\n1:-2 3:1,0.5,blue\n2:1,2,\n63:3 0:1 63:1,,green\n,0,blue\n"
 	weightRows  = "features:sparse[64],w:float64?,y:float64?\n3:1 5:0.5,1,10\n1:-2 3:1,0.5,12.5\n2:1,2,\n63:3 0:1 63:1,,-3\n,0,1e6\n"
+	countRows   = "features:sparse[64],w:float64?,y:float64?\n3:1 5:0.5,1,10\n1:-2 3:1,0.5,0\n2:1,2,\n63:3 0:1 63:1,,-3\n5:2,,0.25\n,0,1e6\n"
 	regressRows = "features:sparse[64],y:float64?\n3:1 5:0.5,10\n1:-2 3:1,12.5\n2:1,\n63:3 0:1 63:1,-3\n,1e6\n"
 )
 
@@ -22,6 +23,7 @@ var optimizers4tests = []string{
 	"normalized", "{sgd: {invariant: true}}", "{adagrad: {invariant: true}}", "{normalized: {power: 0.7}}",
 	"coin", "mixture", "{coin: {alpha: 2, beta: 0.5}}", "{mixture: {rate: 0.5}}",
 	"adadelta", "adamax", "nadam", "amsgrad", "adabound",
+	"pistol", "freegrad", "{sgd: {rate: 0.1, schedule: {invscaling: {initial_t: 10}}}}",
 }
 
 func TestFamily(t *testing.T) {
@@ -47,6 +49,9 @@ func TestFamily(t *testing.T) {
 	add("linear_regression", regressRows, "{label: y, loss: absolute, clip: 0}")
 	add("linear_regression", regressRows, "{label: y, loss: {huber: {delta: 2}}}")
 	add("linear_regression", regressRows, "{label: y, loss: {quantile: {tau: 0.9}}}")
+	for i, o := range []string{"mixture", "sgd", "{sgd: {invariant: true}}", "normalized", "freegrad", "coin"} {
+		add("linear_regression", countRows, "{label: y, loss: poisson, optimizer: "+o+[]string{"", ", weight: w"}[i%2]+"}")
+	}
 	add("linear_regression", regressRows, "{label: y, optimizer: {sgd: {rate: 1}}, clip: 0, label_scale: none}")
 	add("linear_regression", numberRows, "{label: y}")
 	cases = append(cases, moreCases...)

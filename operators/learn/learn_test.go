@@ -58,6 +58,7 @@ func feed(t *testing.T, h *optest.Harness, in string) {
 func TestRejectedRows(t *testing.T) {
 	for _, c := range []struct{ operator, config, header, good, bad, why string }{
 		{"logistic_regression", "{label: y}", "features:sparse[8],y:int64?", "1:1,1\n2:1,0\n", "1:1,2", `label "y" is 2; expected 0 or 1`},
+		{"linear_regression", "{label: y, loss: poisson}", "features:sparse[8],y:float64?", "1:1,1\n2:1,0\n", "1:1,-2", `label "y" is -2; the poisson loss takes numbers of at least 0`},
 		{"logistic_regression", "{label: y}", "features:sparse[8],y:int64?", "1:1,1\n2:1,0\n", "1:1,-1", `label "y" is -1; expected 0 or 1`},
 		{"logistic_regression", "{label: y}", "features:sparse[8],y", "1:1,1\n2:1,0\n", "1:1,0.5", `label "y" is 0.5; expected 0 or 1`},
 		{"logistic_regression", "{label: y, optimizer: {sgd: {rate: 100}}}", "features:sparse[8],y:int64?", "1:1,1\n2:1,0\n", "1:3e38,1", errScore.Error()},

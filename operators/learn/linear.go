@@ -60,8 +60,8 @@ func (c *linearConfig) checkModel(add func(field, msg, want string)) {
 		if c.l1 > 0 && o.Kind != optim.SGD && !o.Invariant {
 			add("l1", "l1 does not go with "+c.optimizer.Name, "expected optimizer sgd, ftrl or one with invariant steps, or l2")
 		}
-		if c.l2 > 0 && o.Kind == optim.Coin {
-			add("l2", "l2 does not go with coin", "expected another optimizer")
+		if c.l2 > 0 && o.Bets() {
+			add("l2", "l2 does not go with "+c.optimizer.Name, "expected another optimizer")
 		}
 	}
 }

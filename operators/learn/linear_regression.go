@@ -18,10 +18,11 @@ var _ = Family.Add(operators.Define(operators.Spec[linearRegressionConfig]{
 		"from its mean in standard deviations (Welford, over all labels so far), so that one rate suits any unit: the prediction is mean + deviation · score. A label further than 10 deviations from the mean counts as one at 10, after the first 10 labels. With none the prediction is the score.\n\n" +
 		"Row by row: predict; if the label is known, take the loss of that prediction, let the label's scale learn the label, then take one step on the derivative of the loss. " +
 		"A row whose label is null is predicted and not learnt. A row that would make a score, a prediction or a weight infinite is rejected; the model is then as it was.\n\n" +
-		"Losses, with r = prediction - label: squared r²; absolute |r|; huber r²/2 where |r| ≤ delta, else delta·(|r| - delta/2); quantile -tau·r below the label, (1-tau)·r above it.\n\n" +
+		"Losses, with r = prediction - label: squared r²; absolute |r|; huber r²/2 where |r| ≤ delta, else delta·(|r| - delta/2); quantile -tau·r below the label, (1-tau)·r above it; " +
+		"poisson prediction - label + label·ln(label/prediction), for counts and other labels of at least 0: the prediction is e^score (a log-linear model; McCullagh, Nelder 1989), label_scale is not used, and a negative label rejects the row.\n\n" +
 		"The default optimizer, mixture, keeps five step rules side by side and weighs them by what they predicted lately, so there is nothing to tune, and drift is followed: it costs some four times the time of one rule, more where the table is larger than the cache, and 8 numbers a weight. Where that is too much, take adagrad where the stream stays as it is, sgd where it drifts.\n\n" +
-		"Under a learnt model the rates may change, and so may weights of rows, loss, l2 and clip; label_scale, the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
-		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adadelta 3, adam and its kin and normalized 4, amsgrad 5, coin 6, mixture 8, the others 2.",
+		"Under a learnt model the rates may change, and so may weights of rows, loss, l2 and clip; label_scale, loss: poisson coming or going, the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
+		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adadelta 3, adam and its kin, pistol and normalized 4, amsgrad and freegrad 5, coin 6, mixture 8, the others 2.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and `NODE.score`: float64, of the model; `NODE.prediction`: float64, in the unit of the label; " +
 		"`NODE.loss`: float64?, of this prediction, null until the label is known; `NODE.version`: int64, the events learnt before this row.",
@@ -61,6 +62,7 @@ func (c *linearRegressionConfig) Fields(f *spec.Fields) {
 		{Name: "absolute", Summary: "Predicts the median."},
 		{Name: "huber", Summary: "Squared for small errors, absolute for large ones.", New: func() spec.Config { return new(huberConfig) }},
 		{Name: "quantile", Summary: "Predicts a quantile.", New: func() spec.Config { return new(quantileConfig) }},
+		{Name: "poisson", Summary: "Predicts the mean of a count, through its logarithm."},
 	}, "What to minimise.")
 	f.Enum(&c.labelScale, "label_scale", "standard", []string{"standard", "none"}, "Whether the label is standardised, learnt online, or taken as it is.").Pin()
 	c.weightField(f)
@@ -97,7 +99,9 @@ func newLinearRegression(c *linearRegressionConfig, env *operators.Env) operator
 	o.label = env.InNumber(c.label)
 	o.weight = newRowWeight(&c.weightConfig, env)
 	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
-	if c.labelScale == "standard" {
+	if o.loss.Kind == loss.Poisson {
+		env.Pin("link", "log")
+	} else if c.labelScale == "standard" {
 		o.scale = operators.NewCell(env, "label_scale", labelScaleVersion, labelScale{})
 	}
 	o.score = env.AddOwn("score", batch.Float64, false)
@@ -117,7 +121,7 @@ func (o *regression) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 	for row := range in.N {
 		idx, val := x.Row(row)
 		s := m.score(idx, val)
-		p := s
+		p := o.loss.Link(s)
 		if o.scale != nil {
 			p = o.scale.V.toLabel(s)
 		}
@@ -132,6 +136,12 @@ func (o *regression) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 			continue
 		}
 		weight, err := o.weight.at(row, 0)
+		at := p // of the loss
+		if o.loss.Kind == loss.Poisson {
+			if at = s; label < 0 {
+				err = fmt.Errorf("label %q is %v; the poisson loss takes numbers of at least 0", o.labelName, label)
+			}
+		}
 		if err == nil && weight > 0 {
 			err = o.learn(idx, val, s, label, weight)
 		}
@@ -139,7 +149,7 @@ func (o *regression) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 			out.Reject(row, err)
 			continue
 		}
-		lost.Floats[row] = o.loss.Value(p, label)
+		lost.Floats[row] = o.loss.Value(at, label)
 		st.Recent.add(lost.Floats[row])
 	}
 	return out.Emit(in)

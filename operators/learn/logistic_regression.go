@@ -16,7 +16,7 @@ var _ = Family.Add(operators.Define(operators.Spec[logisticConfig]{
 		"A label other than true, false, 1 and 0 rejects the row, as does a row that would make a score or a weight infinite; the model is then as it was.\n\n" +
 		"The default optimizer, mixture, keeps five step rules side by side and weighs them by what they predicted lately, so there is nothing to tune, and drift is followed: it costs some four times the time of one rule, more where the table is larger than the cache, and 8 numbers a weight. Where that is too much, take adagrad where the stream stays as it is, sgd where it drifts.\n\n" +
 		"Under a learnt model the rates may change, and so may weights of rows, loss, l2 and clip; the optimizer, l1 coming or going with sgd, and intercept may not. Weights are float32.\n\n" +
-		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adadelta 3, adam and its kin and normalized 4, amsgrad 5, coin 6, mixture 8, the others 2.",
+		"Cost: time in proportion to the features of a row; memory 4 bytes times 2^bits times the numbers a weight takes: sgd 1 (with l1 2), ftrl 3, adadelta 3, adam and its kin, pistol and normalized 4, amsgrad and freegrad 5, coin 6, mixture 8, the others 2.",
 	Role: operators.Learner,
 	Columns: "Those of the input, and `NODE.score`: float64; `NODE.probability`: float64, of the positive class; " +
 		"`NODE.loss`: float64?, of this prediction, null until the label is known; `NODE.version`: int64, the events learnt before this row.",

@@ -29,7 +29,7 @@ func (m *core) credit(t *target, score float64, gradient, credit *[optim.Experts
 		}
 	default:
 		rate := 1.0
-		if t.loss.Task() == loss.Regression {
+		if t.loss.Task() == loss.Regression && t.loss.Kind != loss.Poisson { // whose loss is a logarithm, too
 			rate = m.lossRate(t, score)
 		}
 		least := t.loss.Value(scores[0], t.label)
@@ -43,6 +43,18 @@ func (m *core) credit(t *target, score float64, gradient, credit *[optim.Experts
 		}
 	}
 	sharpen(credit, t.weight)
+}
+
+// curvature bounds the second derivative of the loss on the way of every expert.
+func (m *core) curvature(t *target) float64 {
+	if t.loss.Kind != loss.Poisson {
+		return t.loss.Curvature(0, t.label)
+	}
+	most := 0.0
+	for _, s := range m.rule.Scores() {
+		most = max(most, t.loss.Curvature(s, t.label))
+	}
+	return most
 }
 
 // sharpen brings credits into range, the best at 1, and raises them to the power

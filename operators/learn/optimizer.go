@@ -46,6 +46,10 @@ func optimizers(rates rates) []spec.Option {
 			func() spec.Config { return new(ftrlConfig) }),
 		option(optim.Coin, "Bets on each weight (Orabona, Tommasi 2017; as in Vowpal Wabbit): there is no rate.",
 			func() spec.Config { return new(coinConfig) }),
+		option(optim.Pistol, "Grows and shrinks each weight by what its gradients add up to (PiSTOL; Orabona 2014; as in Vowpal Wabbit): there is no rate. It is made for derivatives of the loss up to 1: log, hinge or absolute, or clip: 1.",
+			func() spec.Config { return new(pistolConfig) }),
+		option(optim.FreeGrad, "Grows and shrinks each weight by what its gradients add up to, in units of the first of them (Mhammedi, Koolen 2020): there is no rate.",
+			func() spec.Config { return new(freegradConfig) }),
 		option(optim.Normalized, "The rule of Vowpal Wabbit: adaptive, invariant steps in units of the greatest value of each feature (Ross, Mineiro, Langford 2013). Wants no scaling.",
 			func() spec.Config { return new(normalizedConfig) }),
 	}
@@ -63,7 +67,7 @@ func shareField(f *spec.Fields, p *float64, name string, def float64, doc string
 }
 
 func epsField(f *spec.Fields, p *float64) {
-	f.Float(p, "eps", 1e-8, "Keeps the denominator from zero.").Above(0).AtMost(1)
+	f.Float(p, "eps", 1e-8, "Keeps the denominator from zero; for adagrad what the squares of a weight's gradients count as before the first.").Above(0).AtMost(1)
 }
 
 func invariantField(f *spec.Fields, p *bool) {
@@ -76,10 +80,11 @@ type sgdConfig struct {
 	invariant bool
 }
 
-type scheduleInverse struct{ power float64 }
+type scheduleInverse struct{ power, before float64 }
 
 func (c *scheduleInverse) Fields(f *spec.Fields) {
-	f.Float(&c.power, "power", optim.DefaultPower, "The rate of step t is rate / t^power.").Within(0, 1)
+	f.Float(&c.power, "power", optim.DefaultPower, "The rate of step t is rate / (initial_t + t)^power.").Within(0, 1)
+	f.Float(&c.before, "initial_t", 0, "Steps that count as taken before the first.").Within(0, 1e12)
 }
 
 type scheduleOptimal struct{ alpha float64 }
@@ -103,7 +108,7 @@ func (c *sgdConfig) config(gradient func(score, y float64) float64) optim.Config
 	o.Rate, o.Invariant = optim.Const(c.rate), c.invariant
 	switch s := c.schedule.Config.(type) {
 	case *scheduleInverse:
-		o.Rate = optim.Schedule{Decay: optim.InvScaling, Rate: c.rate, Power: s.power}
+		o.Rate = optim.Schedule{Decay: optim.InvScaling, Rate: c.rate, Power: s.power, T0: s.before}
 	case *scheduleOptimal:
 		o.Rate = optim.Schedule{Decay: optim.Optimal, Alpha: s.alpha, T0: optim.OptimalStart(s.alpha, gradient)}
 	}
@@ -213,6 +218,31 @@ func (c *coinConfig) Fields(f *spec.Fields) {
 func (c *coinConfig) config(func(score, y float64) float64) optim.Config {
 	o := optim.Defaults(optim.Coin)
 	o.Alpha, o.Beta = c.alpha, c.beta
+	return o
+}
+
+type pistolConfig struct{ alpha, beta float64 }
+
+func (c *pistolConfig) Fields(f *spec.Fields) {
+	f.Float(&c.alpha, "alpha", 1, "The larger, the more a weight waits for its gradients to agree.").Above(0).AtMost(1e6)
+	f.Float(&c.beta, "beta", 0.5, "Scale of all weights.").Above(0).AtMost(1e6)
+}
+
+func (c *pistolConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.Pistol)
+	o.Alpha, o.Beta = c.alpha, c.beta
+	return o
+}
+
+type freegradConfig struct{ wealth float64 }
+
+func (c *freegradConfig) Fields(f *spec.Fields) {
+	f.Float(&c.wealth, "wealth", 1, "What there is to bet at the start: scale of all weights.").Above(0).AtMost(1e6)
+}
+
+func (c *freegradConfig) config(func(score, y float64) float64) optim.Config {
+	o := optim.Defaults(optim.FreeGrad)
+	o.Alpha = c.wealth
 	return o
 }
 

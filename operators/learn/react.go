@@ -19,7 +19,7 @@ func (c *linearConfig) reactField(f *spec.Fields) {
 	f.Choice(&c.onDrift, "on_drift", "none", []spec.Option{
 		{Name: "none", Summary: "Nothing; no detector runs."},
 		{Name: "alarm", Summary: "Counts drifts, for the report. The predictions are those of none.", New: func() spec.Config { return new(reactConfig) }},
-		{Name: "boost", Summary: "Raises the rate, and lets it fall back. Not for ftrl and coin, which have none.", New: func() spec.Config { return new(boostConfig) }},
+		{Name: "boost", Summary: "Raises the rate, and lets it fall back. Not for ftrl, coin, pistol and freegrad, which have none.", New: func() spec.Config { return new(boostConfig) }},
 		{Name: "reset", Summary: "Forgets what was learnt, but for the scale of labels.", New: func() spec.Config { return new(reactConfig) }},
 		{Name: "background", Summary: "Trains a second model from nothing beside the first, which it replaces once it predicts better by two standard errors. Takes twice the memory, and while both learn twice the time.",
 			New: func() spec.Config { return new(backgroundConfig) }},
@@ -160,8 +160,8 @@ func newReactor(c *linearConfig, p *plan, m *linear, env *operators.Env) *reacto
 	case *boostConfig:
 		chosen = o.detector
 		r.boost, r.fade = o.factor-1, exact.Exp(-math.Ln2/float64(o.halfLife))
-		if k := p.cfg.Kind; k == optim.FTRL || k == optim.Coin {
-			env.Errorf(c.onDrift.Pos, "expected reset, background or another optimizer", "boost does not go with %s, which has no rate", k)
+		if p.cfg.Rateless() {
+			env.Errorf(c.onDrift.Pos, "expected reset, background or another optimizer", "boost does not go with %s, which has no rate", p.cfg.Kind)
 		}
 	case *backgroundConfig:
 		chosen, r.least, r.patience = o.detector, int64(o.least), int64(o.patience)

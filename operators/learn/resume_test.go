@@ -25,7 +25,7 @@ func TestResumeInMidStream(t *testing.T) {
 	}{{"linear_regression", "y", numbers}, {"softmax", "y:string", classes}, {"one_vs_rest", "y:string", classes}} {
 		for _, o := range []string{
 			"sgd", "{sgd: {invariant: true}}", "momentum", "nesterov", "adagrad", "rmsprop", "adam", "adadelta", "adamax", "nadam",
-			"amsgrad", "adabound", "ftrl", "normalized", "coin", "mixture",
+			"amsgrad", "adabound", "ftrl", "normalized", "coin", "pistol", "freegrad", "mixture",
 		} {
 			header := "features:sparse[64]," + c.label + "\n"
 			config := "{label: y, optimizer: " + o + "}"

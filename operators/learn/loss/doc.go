@@ -17,7 +17,10 @@
 //	          δ(|r|-δ/2), r = p-y                    r = p-y
 //	quantile  value τ(y-p) when y ≥ p, else          derivative -τ when p < y,
 //	          (1-τ)(p-y)                             1-τ when p > y
+//	poisson   value e^p - y + y(ln y - p)            derivative e^p - y
 //
+// The score of the Poisson loss is the logarithm of the mean; its value is half the
+// deviance (McCullagh, Nelder 1989), which is least, 0, at p = ln y.
 // Where a derivative jumps (absolute and quantile at p = y, hinge at z = 1) it
 // is 0. For finite p and y every result is finite: what would overflow is held
 // at ±[math.MaxFloat64].

@@ -25,6 +25,8 @@ const shortStep = 1e-6
 //	quantile  the same with τ·rate below the label and (1-τ)·rate above it
 //	huber     δ·sign(y-score) per unit of rate until |y-score| = δ, then
 //	          1 - e^(-rate·norm) of what is left
+//	poisson   (p'-score)/norm with e^-p' = 1/y + (e^-score - 1/y)·e^(-y·rate·norm),
+//	          for y = 0 with e^-p' = e^-score + rate·norm
 func (f Func) Invariant(score, y, rate, norm float64) float64 {
 	if !(norm > 0) {
 		return 0
@@ -64,6 +66,8 @@ func (f Func) Invariant(score, y, rate, norm float64) float64 {
 		}
 		left, near := (rate-straight)*norm, min(far, f.Param)
 		return math.Copysign((far-near+float64(near*(1-exact.Exp(-left))))/norm, r)
+	case Poisson:
+		return countStep(score, max(0, y), rate, norm)
 	}
 	panic("loss: unknown kind " + f.Kind.String())
 }

@@ -19,9 +19,10 @@ const (
 	Absolute
 	Huber
 	Quantile
+	Poisson
 )
 
-var kindNames = [...]string{"log", "hinge", "squared", "absolute", "huber", "quantile"}
+var kindNames = [...]string{"log", "hinge", "squared", "absolute", "huber", "quantile", "poisson"}
 
 // String is the name used in pipeline files.
 func (k Kind) String() string {
@@ -44,7 +45,8 @@ func Parse(name string) (Kind, error) {
 // Task is what a loss is for.
 type Task uint8
 
-// Classification losses take labels -1 and +1, regression losses any number.
+// Classification losses take labels -1 and +1, regression losses any number;
+// Poisson takes one below 0 as 0.
 const (
 	Classification Task = iota
 	Regression
@@ -70,7 +72,7 @@ type Func struct {
 // Quantile and is ignored for the others.
 func New(k Kind, param float64) (Func, error) {
 	switch k {
-	case Log, Hinge, Squared, Absolute:
+	case Log, Hinge, Squared, Absolute, Poisson:
 		return Func{Kind: k}, nil
 	case Huber:
 		if !(param > 0 && param <= math.MaxFloat64) {
@@ -131,6 +133,8 @@ func (f Func) Value(score, y float64) float64 {
 			return hold(f.Param * r)
 		}
 		return hold((1 - f.Param) * (score - y))
+	case Poisson:
+		return deviance(score, y)
 	}
 	panic("loss: unknown kind " + f.Kind.String())
 }
@@ -167,13 +171,15 @@ func (f Func) Gradient(score, y float64) float64 {
 			return 1 - f.Param
 		}
 		return 0
+	case Poisson:
+		return hold(exact.Exp(score) - max(0, y))
 	}
 	panic("loss: unknown kind " + f.Kind.String())
 }
 
-// Curvature is the greatest second derivative of [Func.Value], 0 for losses made
-// of straight lines.
-func (f Func) Curvature() float64 {
+// Curvature is the greatest second derivative of [Func.Value] between the score and
+// where the loss of the label is least, 0 for losses made of straight lines.
+func (f Func) Curvature(score, y float64) float64 {
 	switch f.Kind {
 	case Log:
 		return 0.25
@@ -181,19 +187,25 @@ func (f Func) Curvature() float64 {
 		return 2
 	case Huber:
 		return 1
+	case Poisson:
+		return hold(max(exact.Exp(score), y, 0))
 	}
 	return 0
 }
 
 // Link turns a score into what a learner publishes: for classification the
-// probability of the label +1, for regression the score itself.
+// probability of the label +1, for regression the score itself, but for Poisson the
+// mean e^score.
 //
 // The probability is 1/(1+e^-score). For the hinge loss, which models no
 // probability, the same curve only makes a number in [0, 1] that orders rows
 // as the score does and exceeds 1/2 exactly when the score exceeds 0; it is
 // not calibrated.
 func (f Func) Link(score float64) float64 {
-	if f.Task() == Regression {
+	switch {
+	case f.Kind == Poisson:
+		return hold(exact.Exp(score))
+	case f.Task() == Regression:
 		return score
 	}
 	return Sigmoid(score)

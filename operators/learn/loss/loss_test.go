@@ -9,13 +9,16 @@ func all() []Func {
 	return []Func{
 		{Kind: Log}, {Kind: Hinge}, {Kind: Squared}, {Kind: Absolute},
 		{Kind: Huber, Param: 0.7}, {Kind: Huber, Param: 3},
-		{Kind: Quantile, Param: 0.1}, {Kind: Quantile, Param: 0.5}, {Kind: Quantile, Param: 0.9},
+		{Kind: Quantile, Param: 0.1}, {Kind: Quantile, Param: 0.5}, {Kind: Quantile, Param: 0.9}, {Kind: Poisson},
 	}
 }
 
 func labels(f Func) []float64 {
 	if f.Task() == Classification {
 		return []float64{-1, 1}
+	}
+	if f.Kind == Poisson {
+		return []float64{0, 0.25, 1, 12}
 	}
 	return []float64{-3.5, 0, 0.25, 12}
 }
@@ -58,6 +61,10 @@ func TestKnownValues(t *testing.T) {
 		{Func{Kind: Quantile, Param: 0.9}, 3, 5, 1.8, -0.9},
 		{Func{Kind: Quantile, Param: 0.9}, 5, 3, 0.2, 0.1},
 		{Func{Kind: Quantile, Param: 0.9}, 5, 5, 0, 0},
+		{Func{Kind: Poisson}, 0, 0, 1, 1},
+		{Func{Kind: Poisson}, 0, 1, 0, 0},
+		{Func{Kind: Poisson}, math.Log(3), 2, 1 + 2*math.Log(2./3), 1},
+		{Func{Kind: Poisson}, 0, -7, 1, 1},
 	} {
 		if got := c.f.Value(c.score, c.y); math.Abs(got-c.value) > 1e-14 {
 			t.Errorf("%v value(%v, %v) = %v, want %v", c.f.Kind, c.score, c.y, got, c.value)
@@ -122,7 +129,7 @@ func TestBits(t *testing.T) {
 }
 
 func TestNames(t *testing.T) {
-	for k := Log; k <= Quantile; k++ {
+	for k := Log; k <= Poisson; k++ {
 		got, err := Parse(k.String())
 		if err != nil || got != k {
 			t.Errorf("Parse(%q) = %v, %v", k.String(), got, err)

@@ -7,7 +7,7 @@
 // slice, so that a feature costs one cache line: with S = [Rule.Slots] the
 // slots of index i are tab[i*S], …, tab[i*S+S-1]. Slot 0 is the weight that
 // predicts, so any reader can score a row with [Dot] without knowing the rule;
-// three exceptions are below. A fresh table is all zeros.
+// four exceptions are below. A fresh table is all zeros.
 //
 //	rule        S  slots
 //	sgd         1  w
@@ -27,10 +27,12 @@
 //	               its last step
 //	coin        6  w, L (greatest |value|), M (greatest |ℓ'|), θ (Σ-g), A (Σ|g|),
 //	               R (Σ-g·w)
+//	pistol      4  w, M (greatest |value|), θ (Σ-g), A (Σ|g|)
+//	freegrad    5  w, G (Σg), V (Σg²), h₁ (first |g|), h (greatest |g|)
 //	mixture     8  w, w₁, w₂, w₃ (sgd), w₄, G₄, w₅, G₅ (adagrad)
 //
 // With the penalties of invariant steps a last slot holds the weight as it would
-// be without. There, and under coin and mixture, slot 0 is the weight as of the
+// be without. There, and under coin, pistol and mixture, slot 0 is the weight as of the
 // coordinate's last step, and [Rule.Weigh] scores.
 //
 // A row is a list of indices with as many values. Only its own indices are read
@@ -90,6 +92,11 @@
 //	coin        a weight is the bet w = θ(α+R)/(ML(ML+A)), over the mean over
 //	            the rows of Σ(x/L)²; L and M take up the row before, θ, A and R
 //	            behind the bet (Orabona, Tommasi 2017, as in Vowpal Wabbit)
+//	pistol      w = β√A·θ·c·e^(θ²c/2), c = 1/(αM(M+A)), M with the row's value
+//	            (Orabona, NIPS 2014, as in Vowpal Wabbit)
+//	freegrad    w = -G·ε·h₁²(2V+h|G|)/(2(V+h|G|)²√V)·e^(G²/(2(V+h|G|))), ε =
+//	            Alpha; a g beyond h counts as ±h in G and V, and h becomes |g| (Mhammedi,
+//	            Koolen, COLT 2020, equation 9)
 //	mixture     [Experts] rules take their own steps; the weight that counts is
 //	            the mean of theirs by [Shared].Shares: see [Rule.StepEach]
 //

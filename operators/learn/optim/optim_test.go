@@ -9,7 +9,7 @@ import (
 )
 
 func kinds() []Kind {
-	return []Kind{SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, FTRL, Normalized, Coin, Mixture, AdaDelta, AdaMax, NAdam, AMSGrad, AdaBound}
+	return []Kind{SGD, Momentum, Nesterov, AdaGrad, RMSProp, Adam, FTRL, Normalized, Coin, Mixture, AdaDelta, AdaMax, NAdam, AMSGrad, AdaBound, Pistol, FreeGrad}
 }
 
 func configs() map[string]Config {
@@ -17,7 +17,7 @@ func configs() map[string]Config {
 	for _, k := range kinds() {
 		c := Defaults(k)
 		m[k.String()] = c
-		if k != Coin {
+		if !c.Bets() {
 			c.L2 = 0.01
 			m[k.String()+" l2"] = c
 		}
@@ -70,6 +70,12 @@ func TestStepsByHand(t *testing.T) {
 	z1 := 6.0
 	f1 := -z1 / (1 + 6)
 	z2 := z1 + 3 - (math.Sqrt(45)-6)*f1
+	// PiSTOL: θ = A = 6, then 9; M = 3.
+	p1 := 0.5 * math.Sqrt(6) * 6 / 27 * math.Exp(36./27/2)
+	p2 := 0.5 * 3 * 9 / 36 * math.Exp(81./36/2)
+	// FreeGrad: G = 6, then 9; V = 72, then 81; h = 6.
+	e1 := 6. * 36 * (144 + 36) / (2 * 108 * 108 * math.Sqrt(72)) * math.Exp(36./216)
+	e2 := 9. * 36 * (162 + 54) / (2 * 135 * 135 * 9) * math.Exp(81./270)
 	for _, c := range []struct {
 		kind   Kind
 		change func(*Config)
@@ -81,6 +87,7 @@ func TestStepsByHand(t *testing.T) {
 		{SGD, func(c *Config) { c.L1 = 10 }, 0, 0},
 		{SGD, func(c *Config) { c.Clip = 1.5 }, -0.45, -0.75},
 		{SGD, func(c *Config) { c.Rate = Schedule{Decay: InvScaling, Rate: 0.1, Power: 0.5} }, -0.6, -0.6 - 0.3/math.Sqrt2},
+		{SGD, func(c *Config) { c.Rate = Schedule{Decay: InvScaling, Rate: 0.1, Power: 0.5, T0: 15} }, -0.15, -0.15 - 0.3/math.Sqrt(17)},
 		{SGD, func(c *Config) { c.Rate = Schedule{Decay: Optimal, Alpha: 0.1, T0: 100} }, -0.6, -0.6 - 3/(0.1*101)},
 		{Momentum, nil, -0.6, -0.6 - (rho*0.6 + 0.3)},
 		{Nesterov, nil, -0.6, -0.6 - (rho*0.6 + 0.3)},
@@ -88,6 +95,8 @@ func TestStepsByHand(t *testing.T) {
 		{AdaGrad, nil, -0.6 / math.Sqrt(36+1e-8), -0.6/math.Sqrt(36+1e-8) - 0.3/math.Sqrt(45+1e-8)},
 		{RMSProp, nil, -0.6 / math.Sqrt(3.6+1e-8), -0.6/math.Sqrt(3.6+1e-8) - 0.3/math.Sqrt(0.9*3.6+0.9+1e-8)},
 		{Adam, nil, a1, a2},
+		{Pistol, nil, -p1, -p2},
+		{FreeGrad, nil, -e1, -e2},
 		{FTRL, func(c *Config) { c.Alpha = 1 }, f1, -z2 / (1 + math.Sqrt(45))},
 		{FTRL, func(c *Config) { c.Alpha, c.L1, c.L2 = 1, 1, 2 }, -5. / 9, -(9 + (math.Sqrt(45)-6)*5/9 - 1) / (3 + math.Sqrt(45))},
 		{FTRL, func(c *Config) { c.Alpha, c.L1 = 1, 100 }, 0, 0},
@@ -369,7 +378,11 @@ func TestDecayEndsAtZero(t *testing.T) {
 // numbers either.
 func TestShrinkingEndsAtZero(t *testing.T) {
 	for _, k := range kinds() {
-		r := rule[float32](t, Defaults(k))
+		c := Defaults(k)
+		if k == Pistol {
+			c.Clip = 1 // what it is made for
+		}
+		r := rule[float32](t, c)
 		tab := make([]float32, 2*r.Slots())
 		idx, val := []uint32{0, 1}, []float32{1, 0.5}
 		for i := range 100_000 {
@@ -430,6 +443,9 @@ func TestConfigBounds(t *testing.T) {
 		{SGD, "sgd: rate: NaN is outside (0, 1e+06]", func(c *Config) { c.Rate.Rate = nan }},
 		{SGD, "sgd: power: 2 is outside [0, 1]", func(c *Config) { c.Rate = Schedule{Decay: InvScaling, Rate: 1, Power: 2} }},
 		{SGD, "sgd: t0: 0 is not a finite number of at least 1", func(c *Config) { c.Rate = Schedule{Decay: Optimal, Alpha: 1} }},
+		{SGD, "sgd: t0: -1 is outside [0, 1e12]", func(c *Config) { c.Rate = Schedule{Decay: InvScaling, Rate: 1, T0: -1} }},
+		{Pistol, "pistol: l2: 1 is refused: pistol has no penalty", func(c *Config) { c.L2 = 1 }},
+		{FreeGrad, "freegrad: alpha: 0 is outside (0, 1e6]", func(c *Config) { c.Alpha = 0 }},
 		{SGD, "sgd: schedule 9 is unknown", func(c *Config) { c.Rate.Decay = 9 }},
 		{SGD, "sgd: l1: -1 is outside [0, 1e6]", func(c *Config) { c.L1 = -1 }},
 		{SGD, "sgd: l2: NaN is outside [0, 1e6]", func(c *Config) { c.L2 = nan }},
@@ -462,7 +478,7 @@ func TestLayouts(t *testing.T) {
 		}
 		seen[c.Layout()] = name
 	}
-	if len(seen) != 16 {
+	if len(seen) != 18 {
 		t.Errorf("%d layouts: %v", len(seen), seen)
 	}
 }

@@ -11,7 +11,7 @@ type Decay uint8
 const (
 	// Constant is η = Rate.
 	Constant Decay = iota
-	// InvScaling is η = Rate/t^Power.
+	// InvScaling is η = Rate/(T0+t)^Power.
 	InvScaling
 	// Optimal is η = 1/(Alpha·(T0+t-1)), Bottou's schedule as scikit-learn's
 	// SGDClassifier uses it; it knows no Rate. [OptimalStart] gives T0. It is
@@ -34,7 +34,7 @@ type Schedule struct {
 	Rate  float64 // (0, 1e6]; without meaning for Optimal
 	Power float64 // InvScaling: [0, 1]
 	Alpha float64 // Optimal: (0, 1e6]
-	T0    float64 // Optimal: ≥ 1
+	T0    float64 // Optimal: ≥ 1; InvScaling: ≥ 0
 }
 
 // Const is the constant schedule.
@@ -53,7 +53,7 @@ func OptimalStart(alpha float64, gradient func(score, y float64) float64) float6
 func (s Schedule) At(t int64) float64 {
 	switch s.Decay {
 	case InvScaling:
-		return s.Rate / power(float64(t), s.Power)
+		return s.Rate / power(s.T0+float64(t), s.Power)
 	case Optimal:
 		return 1 / (s.Alpha * (s.T0 + float64(t-1)))
 	}
@@ -73,6 +73,9 @@ func (s Schedule) check() error {
 	case InvScaling:
 		if !(s.Power >= 0 && s.Power <= 1) {
 			return fmt.Errorf("power: %v is outside [0, 1]", s.Power)
+		}
+		if !(s.T0 >= 0 && s.T0 <= 1e12) {
+			return fmt.Errorf("t0: %v is outside [0, 1e12]", s.T0)
 		}
 		return within("rate", s.Rate, 0, maxRate)
 	case Optimal:

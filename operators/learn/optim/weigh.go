@@ -3,9 +3,7 @@ package optim
 // Weighs tells that a feature's weight does not stand in slot 0 but depends on the
 // row and on [Shared]: rows are scored by [Rule.Weigh]. Slot 0 then is the weight
 // as of the coordinate's last step, near enough for a look at the table.
-func (r *Rule[F]) Weighs() bool {
-	return r.cfg.Kind == Coin || r.cfg.Kind == Mixture || r.cfg.penalised()
-}
+func (r *Rule[F]) Weighs() bool { return r.weighs }
 
 // Joint tells that the intercept is a feature among others, because what happens
 // to one weight depends on the whole row.
@@ -20,6 +18,8 @@ func (r *Rule[F]) Weigh(tab []F, idx []uint32, val []F) []F {
 	switch {
 	case r.cfg.Kind == Coin:
 		r.weighCoin(tab, idx, val)
+	case r.cfg.Kind == Pistol:
+		r.weighPistol(tab, idx, val)
 	case r.cfg.Kind == Mixture:
 		r.weighMixture(tab, idx, val)
 	case r.cfg.penalised():

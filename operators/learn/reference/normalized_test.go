@@ -2,6 +2,7 @@ package reference
 
 import (
 	"fmt"
+	"math"
 	"testing"
 
 	"github.com/gradstream/gradstream/operators/learn/loss"
@@ -26,7 +27,8 @@ type vwRun struct {
 	loss   loss.Func
 	held   labelRange
 	weight func(label float64) float64
-	plain  bool // no invariant steps
+	plain  bool                       // no invariant steps
+	value  func(p, y float64) float64 // nil = that of loss
 	sum, n float64
 	seen   []float64 // predictions
 }
@@ -38,8 +40,12 @@ func newVWRun(t *testing.T, bits int, f loss.Func, c optim.Config) *vwRun {
 		t.Fatal(err)
 	}
 	v := &vwRun{rule: r, tab: make([]float64, r.Slots()<<bits), loss: f}
-	if f.Kind == loss.Log {
+	switch f.Kind {
+	case loss.Log:
 		v.held = wide
+	case loss.Poisson: // there twice ours, with a constant inside the logarithm
+		v.held = wide
+		v.value = func(p, y float64) float64 { return 2 * (f.Value(p, y) + y*(math.Log(y+1e-6)-math.Log(y))) }
 	}
 	return v
 }
@@ -68,7 +74,11 @@ func (v *vwRun) learn(t *testing.T, rows []vwRow) float64 {
 			return soft(r.label, func(y float64) float64 { return what(p, y) })
 		}
 		v.seen = append(v.seen, p)
-		lost := of(v.loss.Value)
+		value := v.loss.Value
+		if v.value != nil {
+			value = v.value
+		}
+		lost := of(value)
 		v.sum += w * lost
 		v.n += w
 		if v.plain || !v.rule.Adapts() {
@@ -99,6 +109,10 @@ func proximal(alpha, beta, l1 float64) optim.Config {
 	c := optim.Defaults(optim.FTRL)
 	c.Alpha, c.Beta, c.L1 = alpha, beta, l1
 	return c
+}
+
+func bet(k optim.Kind, alpha, beta float64) optim.Config {
+	return with(optim.Defaults(k), func(c *optim.Config) { c.Alpha, c.Beta = alpha, beta })
 }
 
 func powered(t float64) optim.Config {
@@ -142,6 +156,22 @@ func TestAgainstVW(t *testing.T) {
 		{"-k -d 0002.dat --invariant", "0002", 0, 18, squared, invariant(optim.SGD, 10), nil, .003382},
 		{"-d 0002.dat --adaptive --invariant -l 0.5", "0002", 0, 18, squared, invariant(optim.AdaGrad, 0.5), nil, .002786},
 		{"-d 0002.dat --adaptive --invariant -l 0.5 --loss_function logistic", "0002", 0, 18, log, invariant(optim.AdaGrad, 0.5), nil, .555602},
+		// Squared gradients that add up to initial_t count as seen before the first.
+		{"-k -d 0002.dat --initial_t 1 --adaptive --invariant -q Tf -q ff", "0002", 0, 18, squared, with(invariant(optim.AdaGrad, 10), func(c *optim.Config) { c.Eps = 1 }), []string{"Tf", "ff"}, .004364},
+		// The rate there is that at initial_t.
+		{"-k -d 0002.dat --invariant --initial_t 100", "0002", 0, 18, squared, with(invariant(optim.SGD, 100), func(c *optim.Config) { c.Rate.T0 = 100 }), nil, .003392},
+		{"-d 0002.dat --loss_function poisson", "0002", 0, 18, loss.Func{Kind: loss.Poisson}, powered(0.5), nil, .010535},
+		{"-d 0002.dat --loss_function poisson --adaptive --invariant -l 0.5", "0002", 0, 18, loss.Func{Kind: loss.Poisson}, invariant(optim.AdaGrad, 0.5), nil, .006794},
+		{"-d 0001.dat --pistol", "0001", 0, 18, squared, optim.Defaults(optim.Pistol), nil, .264456},
+		{"-d 0002_25.dat --pistol", "0002", 25, 18, squared, optim.Defaults(optim.Pistol), nil, .061902},
+		{"-d 0001.dat --pistol --ftrl_alpha 2 --ftrl_beta 0.3", "0001", 0, 18, squared, bet(optim.Pistol, 2, 0.3), nil, .179785},
+		{"-d 0002.dat --pistol", "0002", 0, 18, squared, optim.Defaults(optim.Pistol), nil, .006232},
+		{"-d 0002.dat --pistol --loss_function logistic", "0002", 0, 18, log, optim.Defaults(optim.Pistol), nil, .546159},
+		{"-d 0002_25.dat --freegrad", "0002", 25, 18, squared, optim.Defaults(optim.FreeGrad), nil, .049825},
+		{"-d 0001.dat --freegrad", "0001", 0, 18, squared, optim.Defaults(optim.FreeGrad), nil, .240770},
+		{"-d 0002.dat --freegrad", "0002", 0, 18, squared, optim.Defaults(optim.FreeGrad), nil, .017936},
+		{"-d 0001.dat --freegrad --fepsilon 0.25", "0001", 0, 18, squared, bet(optim.FreeGrad, 0.25, 0), nil, .268547},
+		{"-d 0002.dat --freegrad --loss_function logistic", "0002", 0, 18, log, optim.Defaults(optim.FreeGrad), nil, .546837},
 		{"-k -d 0002.dat --adaptive --invariant -q Tf -q ff", "0002", 0, 18, squared, invariant(optim.AdaGrad, 10), []string{"Tf", "ff"}, .006645},
 		{"-d 0001.dat --coin", "0001", 0, 18, squared, optim.Defaults(optim.Coin), nil, .193569},
 		{"-d 0002_25.dat --coin", "0002", 25, 18, squared, optim.Defaults(optim.Coin), nil, .039358},
