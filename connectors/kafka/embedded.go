@@ -46,6 +46,7 @@ type EmbeddedOptions struct {
 type Embedded struct {
 	addr    string
 	cluster *kfake.Cluster
+	commits *commitGuard // nil in memory
 	unlock  func(inOrder bool)
 	once    sync.Once
 }
@@ -58,10 +59,11 @@ type brokerNote struct {
 }
 
 const (
-	brokerDir  = "broker"
-	brokerData = "data"
-	brokerFile = "broker.addr"
-	brokerLock = "lock"
+	brokerDir    = "broker"
+	brokerData   = "data"
+	brokerFile   = "broker.addr"
+	brokerLock   = "lock"
+	brokerCommit = "commit" // see commitNote
 )
 
 // StartEmbedded starts a broker. It returns an error that says who, if another
@@ -109,12 +111,13 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 		}))...)
 	}
 	if o.Dir != "" && unclean {
-		n, err := repair(ctx, opts)
+		n, err := repair(dir)
 		if err != nil {
 			e.unlock(false)
 			return nil, fmt.Errorf("mending the embedded broker's data in %s after its process was killed: %w", dir, err)
 		}
-		log.Info("the embedded broker was not closed the last time", "transactions_aborted", n)
+		log.Info("the embedded broker was not closed the last time",
+			"transactions_aborted", n.aborted, "partitions_committed", n.committed, "offsets_committed", n.offsets)
 	}
 	e.cluster, err = start(port)
 	var busy *net.OpError
@@ -129,6 +132,10 @@ func StartEmbedded(ctx context.Context, o EmbeddedOptions) (*Embedded, error) {
 	e.addr = e.cluster.ListenAddrs()[0]
 	note.Address = e.addr
 	if o.Dir != "" {
+		if e.commits, err = guardCommits(e.cluster, filepath.Join(dir, brokerCommit), o.Sync, log); err != nil {
+			e.Close()
+			return nil, fmt.Errorf("the embedded broker's folder: %w", err)
+		}
 		if err := writeNote(dir, note); err != nil {
 			e.Close()
 			return nil, fmt.Errorf("the embedded broker's folder: %w", err)
@@ -144,7 +151,13 @@ func (e *Embedded) Addr() string { return e.addr }
 // Clients that come later are refused.
 func (e *Embedded) Close() error {
 	e.once.Do(func() {
+		if e.commits != nil {
+			e.commits.refuse(e.addr)
+		}
 		e.cluster.Close()
+		if e.commits != nil {
+			e.commits.close()
+		}
 		e.unlock(true)
 	})
 	return nil

@@ -1,150 +1,189 @@
 package kafka
 
 import (
-	"context"
-	"encoding/binary"
+	"encoding/json"
+	"errors"
 	"fmt"
-
-	"github.com/twmb/franz-go/pkg/kadm"
-	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
-	"github.com/twmb/franz-go/pkg/kmsg"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
 )
 
-// repair mends the data of an embedded broker whose process was killed, before
-// anyone can connect to it. The broker drops the transactions that were open, but
-// does not write the markers that end them. Without those a read_committed client
-// takes what the same producer commits next for a part of the aborted transaction
-// and leaves it out, and after another kill the broker takes the aborted records
-// for a part of what was committed next. It returns how many transactions it ended.
-func repair(ctx context.Context, opts []kfake.Opt) (ended int, err error) {
-	var net kfake.VirtualNetwork // no port: nobody but us
-	c, err := kfake.NewCluster(append(opts, kfake.ListenFn(net.Listen))...)
-	if err != nil {
-		return 0, err
-	}
-	defer c.Close()
-	cl, err := kgo.NewClient(kgo.SeedBrokers(c.ListenAddrs()...), kgo.Dialer(net.DialContext))
-	if err != nil {
-		return 0, err
-	}
-	defer cl.Close()
-	topics, err := kadm.NewClient(cl).ListTopicsWithInternal(ctx)
-	if err != nil {
-		return 0, err
-	}
-	for _, t := range topics.Sorted() {
-		for _, p := range t.Partitions.Numbers() {
-			open, err := openTransactions(ctx, cl, t.Topic, t.ID, p)
-			if err != nil {
-				return ended, fmt.Errorf("%s[%d]: %w", t.Topic, p, err)
-			}
-			for id, epoch := range open {
-				if err := abortMarker(ctx, cl, t.Topic, p, id, epoch); err != nil {
-					return ended, fmt.Errorf("%s[%d]: ending a transaction: %w", t.Topic, p, err)
-				}
-				ended++
-			}
-		}
-	}
-	return ended, nil
+// repairs counts what was mended.
+type repairs struct {
+	aborted   int // transactions, once a partition
+	committed int // partitions in which a commit was completed
+	offsets   int // of groups, of that commit
 }
 
-// openTransactions reads a log from its start and returns the producers, with
-// their epochs, whose last transaction has no end.
-func openTransactions(ctx context.Context, cl *kgo.Client, topic string, id [16]byte, partition int32) (map[int64]int16, error) {
-	open := map[int64]int16{}
-	for next := int64(-1); ; {
-		if next < 0 {
-			start, err := kadm.NewClient(cl).ListStartOffsets(ctx, topic)
-			if err != nil {
-				return nil, err
-			}
-			o, _ := start.Lookup(topic, partition)
-			if o.Err != nil {
-				return nil, o.Err
-			}
-			next = o.Offset
+// repair mends the data of an embedded broker whose process was killed, before a
+// broker is started on it. dir is the folder of [brokerDir].
+//
+// A commit that was going on ([commitNote]) is completed: the broker may have made
+// a part of it. All other transactions that are open are aborted. The broker by
+// itself drops them, but does not write the markers that end them. Without those a
+// read_committed client takes what the same producer commits next for a part of
+// the aborted transaction and leaves it out, and after another kill the broker
+// takes the aborted records for a part of what was committed next.
+//
+// Every step may be made twice: a repair that is itself killed is begun anew.
+func repair(dir string) (done repairs, err error) {
+	data, noteName := filepath.Join(dir, brokerData), filepath.Join(dir, brokerCommit)
+	note, err := readCommitNote(noteName)
+	if err != nil {
+		return done, err
+	}
+	if _, err := readEntries(filepath.Join(data, "groups.log")); err != nil {
+		return done, err
+	}
+	producers, err := readProducers(filepath.Join(data, "pids.log"))
+	if err != nil {
+		return done, err
+	}
+	if note != nil {
+		// Another epoch: the broker refused the commit, as the producer was fenced or
+		// its transaction had timed out, or has completed it.
+		if p, ok := producers[note.Producer]; !ok || p.Epoch != note.Epoch {
+			note = nil
 		}
-		req := kmsg.NewPtrFetchRequest()
-		req.MinBytes, req.MaxBytes, req.SessionEpoch = 0, 16<<20, -1
-		rt := kmsg.NewFetchRequestTopic()
-		rt.Topic, rt.TopicID = topic, id
-		rp := kmsg.NewFetchRequestTopicPartition()
-		rp.Partition, rp.FetchOffset, rp.PartitionMaxBytes = partition, next, 16<<20
-		rt.Partitions = append(rt.Partitions, rp)
-		req.Topics = append(req.Topics, rt)
-		resp, err := req.RequestWith(ctx, cl)
+	}
+	logs, err := openLogs(filepath.Join(data, "partitions"))
+	if err != nil {
+		return done, err
+	}
+	if err := fence(filepath.Join(data, "pids.log"), producers, logs, note); err != nil {
+		return done, err
+	}
+	for _, l := range logs {
+		for id, epoch := range maps.Clone(l.open) {
+			commit := note != nil && id == note.Producer && epoch == note.Epoch
+			if err := l.end(id, epoch, commit); err != nil {
+				return done, fmt.Errorf("%s: ending a transaction: %w", l.segment, err)
+			}
+			if commit {
+				done.committed++
+			} else {
+				done.aborted++
+			}
+		}
+	}
+	if note == nil {
+		return done, removeFile(noteName)
+	}
+	if err := restoreOffsets(filepath.Join(data, "groups.log"), note.Offsets); err != nil {
+		return done, err
+	}
+	done.offsets = len(note.Offsets)
+	if done.committed > 0 || done.offsets > 0 { // else there may have been no transaction
+		if err := completeProducer(filepath.Join(data, "pids.log"), producers[note.Producer], note); err != nil {
+			return done, err
+		}
+	}
+	return done, removeFile(noteName)
+}
+
+// readProducers returns the last state of each producer.
+func readProducers(name string) (map[int64]producerEntry, error) {
+	entries, err := readEntries(name)
+	if err != nil {
+		return nil, err
+	}
+	last := map[int64]producerEntry{}
+	for _, b := range entries {
+		var e producerEntry
+		if json.Unmarshal(b, &e) != nil {
+			continue // the broker, too, leaves it out
+		}
+		if e.Type != "init" {
+			known, ok := last[e.ID]
+			if !ok {
+				continue
+			}
+			e.TxID, e.Timeout = known.TxID, known.Timeout
+		}
+		last[e.ID] = e
+	}
+	return last, nil
+}
+
+// openLogs opens the logs of all partitions.
+func openLogs(dir string) (logs []*partitionLog, err error) {
+	dirs, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, d := range dirs {
+		if !d.IsDir() {
+			continue
+		}
+		l, err := openLog(filepath.Join(dir, d.Name()))
 		if err != nil {
 			return nil, err
 		}
-		if err := kerr.ErrorForCode(resp.ErrorCode); err != nil {
-			return nil, err
-		}
-		if len(resp.Topics) != 1 || len(resp.Topics[0].Partitions) != 1 {
-			return nil, fmt.Errorf("the answer to a fetch has %d topics", len(resp.Topics))
-		}
-		got := &resp.Topics[0].Partitions[0]
-		if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
-			return nil, err
-		}
-		if next >= got.HighWatermark {
-			return open, nil
-		}
-		to := eachBatch(got.RecordBatches, func(txn, control bool, producer int64, epoch int16) {
-			switch {
-			case control:
-				delete(open, producer)
-			case txn:
-				open[producer] = epoch
+		logs = append(logs, l)
+	}
+	return logs, nil
+}
+
+// fence raises the epochs of the producers whose transactions are to be aborted,
+// and notes that they were. A client that outlived the broker could otherwise go on
+// with the rest of a transaction and commit it, or be told that it is committed. It
+// comes before the markers, by which a repair after a kill finds them.
+func fence(name string, producers map[int64]producerEntry, logs []*partitionLog, note *commitNote) error {
+	ids := map[int64]bool{}
+	for _, l := range logs {
+		for id := range l.open {
+			if note == nil || id != note.Producer {
+				ids[id] = true
 			}
-		})
-		if to <= next {
-			return nil, fmt.Errorf("nothing can be read at offset %d of %d", next, got.HighWatermark)
 		}
-		next = to
 	}
+	var entries []producerEntry
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		p, ok := producers[id]
+		if !ok {
+			continue
+		}
+		entries = append(entries,
+			producerEntry{Type: "endtx", ID: id, Epoch: p.Epoch, Commit: new(bool)},
+			producerEntry{Type: "timeout", ID: id, Epoch: p.Epoch + 1})
+	}
+	if len(entries) == 0 {
+		return nil
+	}
+	return appendEntries(name, entries)
 }
 
-// eachBatch reads the headers of record batches (message format 2) and returns
-// the offset behind the last, -1 if there is none.
-func eachBatch(b []byte, yield func(txn, control bool, producer int64, epoch int16)) (next int64) {
-	const header = 61
-	next = -1
-	for len(b) >= header {
-		size := 12 + int(int32(binary.BigEndian.Uint32(b[8:])))
-		if size < header || size > len(b) {
-			break
-		}
-		attrs := binary.BigEndian.Uint16(b[21:])
-		yield(attrs&0x10 != 0, attrs&0x20 != 0, int64(binary.BigEndian.Uint64(b[43:])), int16(binary.BigEndian.Uint16(b[51:])))
-		next = int64(binary.BigEndian.Uint64(b)) + int64(int32(binary.BigEndian.Uint32(b[23:]))) + 1
-		b = b[size:]
+func restoreOffsets(name string, offsets []stagedOffset) error {
+	if len(offsets) == 0 {
+		return nil
 	}
-	return next
+	now := time.Now().UnixMilli()
+	var entries []groupEntry
+	for _, o := range offsets {
+		entries = append(entries, groupEntry{"commit", o.Group, o.Topic, o.Partition, o.Offset, o.LeaderEpoch, o.Metadata, now})
+	}
+	return appendEntries(name, entries)
 }
 
-func abortMarker(ctx context.Context, cl *kgo.Client, topic string, partition int32, producer int64, epoch int16) error {
-	req := kmsg.NewPtrWriteTxnMarkersRequest()
-	m := kmsg.NewWriteTxnMarkersRequestMarker()
-	m.ProducerID, m.ProducerEpoch, m.Committed = producer, epoch, false
-	mt := kmsg.NewWriteTxnMarkersRequestMarkerTopic()
-	mt.Topic, mt.Partitions = topic, []int32{partition}
-	m.Topics = append(m.Topics, mt)
-	req.Markers = append(req.Markers, m)
-	resp, err := req.RequestWith(ctx, cl)
-	if err != nil {
+// completeProducer notes that a producer committed, as the broker does behind a
+// commit.
+func completeProducer(name string, p producerEntry, note *commitNote) error {
+	commit := true
+	entries := []producerEntry{{Type: "endtx", ID: p.ID, Epoch: note.Epoch, Commit: &commit}}
+	if note.Next {
+		entries = append(entries, producerEntry{Type: "init", ID: p.ID, Epoch: note.Epoch + 1, TxID: p.TxID, Timeout: p.Timeout})
+	}
+	return appendEntries(name, entries)
+}
+
+// removeFile removes a file that may be missing.
+func removeFile(name string) error {
+	if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
-	}
-	for _, m := range resp.Markers {
-		for _, t := range m.Topics {
-			for _, p := range t.Partitions {
-				if err := kerr.ErrorForCode(p.ErrorCode); err != nil {
-					return err
-				}
-			}
-		}
 	}
 	return nil
 }
