@@ -78,12 +78,25 @@ func (t *Table) Grow(rows int) {
 	if rows > t.rows {
 		panic(fmt.Sprintf("weights: %d rows of a table of %d", rows, t.rows))
 	}
-	n := rows * t.stride
-	if whole := (n + PageLen - 1) / PageLen * PageLen; n < whole {
-		n = min(whole, t.rows*t.stride) // no page is cut
-	}
-	if n > len(t.Data) {
-		t.Data = append(make([]float32, 0, n), t.Data...)[:n]
+	n := t.values(rows)
+	t.extend(n, n)
+}
+
+// values is how long Data is with the first rows rows: no page is cut.
+func (t *Table) values(rows int) int {
+	n := (rows*t.stride + PageLen - 1) / PageLen * PageLen
+	return min(n, t.rows*t.stride)
+}
+
+// extend makes Data n values long if it is shorter, and where it has to be moved
+// gives it that much room. Nobody writes behind its end, so all that is new is zero.
+func (t *Table) extend(n, room int) {
+	switch {
+	case n <= len(t.Data):
+	case n <= cap(t.Data):
+		t.Data = t.Data[:n]
+	default:
+		t.Data = append(make([]float32, 0, room), t.Data...)[:n]
 	}
 }
 
@@ -237,7 +250,9 @@ func (t *Table) Load(key, value []byte) error {
 	if !t.headed {
 		return errNoHeader
 	}
-	t.Grow(min(t.rows, ((p+1)*PageLen+t.stride-1)/t.stride))
+	// Pages come one by one: room for each alone would move all that is before it.
+	n := t.values(min(t.rows, ((p+1)*PageLen+t.stride-1)/t.stride))
+	t.extend(n, min(n+n/4, t.rows*t.stride))
 	if err := decodePage(t.page(p), p, value); err != nil {
 		return err
 	}

@@ -414,3 +414,39 @@ func TestGrowing(t *testing.T) {
 		}
 	}
 }
+
+// A growing table that comes back page by page is moved now and then, not with
+// every page.
+func TestGrowingIsRestoredInLinearTime(t *testing.T) {
+	const pages = 512
+	a := NewGrowing(2*pages*PageLen, 1)
+	a.Grow(pages * PageLen)
+	for i := range a.Data {
+		a.Data[i] = 1
+	}
+	var keys, values [][]byte
+	for key, value := range a.All {
+		keys, values = append(keys, slices.Clone(key)), append(values, slices.Clone(value))
+	}
+	b := NewGrowing(2*pages*PageLen, 1)
+	moved := 0
+	for i, key := range keys {
+		was := cap(b.Data)
+		if err := b.Load(key, values[i]); err != nil {
+			t.Fatal(err)
+		}
+		if cap(b.Data) != was {
+			moved++
+		}
+	}
+	if moved > 40 {
+		t.Errorf("%d pages were moved %d times", pages, moved)
+	}
+	if !slices.Equal(b.Data, a.Data) {
+		t.Error("the restored table differs")
+	}
+	b.Grow(pages*PageLen + 1)
+	if b.Data[pages*PageLen] != 0 {
+		t.Error("a new row is not zero")
+	}
+}
