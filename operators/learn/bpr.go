@@ -155,15 +155,18 @@ func (o *bpr) chosenBefore(hash uint32) bool {
 }
 
 // prepare lays out the derivatives of how far i scores above j, with all known, and
-// returns it. With j -1 it only lets the others become known.
+// returns it. With j -1 it only lets the others become known. Of a null user no
+// vector is: what becomes known has to be among the weights of the row.
 func (o *bpr) prepare(u, i, j int) float64 {
-	o.meet(u)
-	o.meet(i)
+	if u >= 0 {
+		o.meet(u)
+		o.meet(i)
+		o.meet(j)
+	}
 	if j < 0 {
-		for _, g := range []int{u, i} {
-			for k := 0; g >= 0 && k < o.factors; k++ {
-				o.by(g+k, 0)
-			}
+		for k := 0; u >= 0 && k < o.factors; k++ {
+			o.by(u+k, 0)
+			o.by(i+k, 0)
 		}
 		return 0
 	}

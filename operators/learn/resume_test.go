@@ -47,3 +47,23 @@ func TestResumeInMidStream(t *testing.T) {
 		}
 	}
 }
+
+// What a null user chose has no vector before somebody known chooses it: one that
+// came to be without a step on it would not be stored.
+func TestResumeAfterNullUsers(t *testing.T) {
+	const header = "user:string?,item:string\n"
+	const first, rest = "ann,x\n,y\n,z\n,v\n,w\n", "ann,y\nann,z\nbob,v\nann,w\nann,x\n"
+	const config = "{user: user, item: item, bits: 8, factors: 1000}" // an item takes more than a page
+	whole := runner(t, "bpr", config, header+first+rest)
+	part := runner(t, "bpr", config, header+first)
+	if err := part.Checkpoint(); err != nil {
+		t.Fatal(err)
+	}
+	if err := part.Restart(); err != nil {
+		t.Fatal(err)
+	}
+	feed(t, part, header+rest)
+	if whole.Digest() != part.Digest() || whole.Text() != part.Text() {
+		t.Errorf("the model that was stopped differs: %s, not stopped: %s", part.Text(), whole.Text())
+	}
+}
