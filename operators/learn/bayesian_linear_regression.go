@@ -81,6 +81,7 @@ func newBayesian(c *bayesianConfig, env *operators.Env) operators.Operator {
 		env.Errorf(spec.Pos{}, "expected at most "+strconv.Itoa(mostBayesian)+", or linear_regression", "there are %d columns", n)
 		n = 1
 	}
+	n = max(1, n) // of none was complained
 	o.x = make([]float64, n)
 	o.x[n-1] = 1
 	o.s.Filter = kalman.New(n, 1/c.alpha)

@@ -69,7 +69,7 @@ func newBPR(c *bprConfig, env *operators.Env) operators.Operator {
 	if o.labelled {
 		o.label = env.In(c.label, batch.Bool)
 	}
-	o.pairs = newPairs(&c.pairConfig, &c.paramsConfig, env)
+	o.pairs = newPairs(&c.pairConfig, &c.paramsConfig, env, loss.Func{})
 	o.scores = env.AddOwn("score", batch.Float64, false)
 	o.lost = env.AddOwn("loss", batch.Float64, true)
 	o.above = env.AddOwn("above", batch.Float64, true)

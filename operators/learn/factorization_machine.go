@@ -57,7 +57,7 @@ func newMachine(c *machineConfig, env *operators.Env) operators.Operator {
 	m := &machine{factors: c.factors, deviate: c.start, sums: make([]float32, c.factors)}
 	var dim int
 	m.features, dim = sparseInput(env, c.features)
-	m.params = newParams(&c.paramsConfig, env, int64(dim)*int64(c.factors+1), true)
+	m.params = newParams(&c.paramsConfig, env, int64(dim)*int64(c.factors+1), true, o.loss)
 	o.params, o.scorer = m.params, m
 	return o
 }

@@ -78,6 +78,7 @@ func TestDenseConfigurations(t *testing.T) {
 		{"hoeffding_tree", "{label: y, categorical: [n]}", `column "n" is float64`},
 		{"hoeffding_tree", "{label: s, categorical: [s]}", `column "s" is the label`},
 		{"bayesian_linear_regression", "{label: s}", `column "s" is string`},
+		{"bayesian_linear_regression", "{label: n, numeric: [], intercept: false}", "nothing to learn from"},
 		{"holt_winters", "{label: n, season: {additive: {period: 1}}}", "period is 1"},
 		{"factorization_machine", "{label: y, features: wide}", "needs the output of vectorize"},
 		{"mlp", "{label: y, optimizer: {sgd: {invariant: true}}}", "invariant steps need"},

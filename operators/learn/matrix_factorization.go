@@ -4,6 +4,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/learn/loss"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
 )
@@ -73,12 +74,12 @@ type pairs struct {
 const pairsVersion = "xxh3-1"
 
 // newPairs finds the columns and makes the weights.
-func newPairs(c *pairConfig, p *paramsConfig, env *operators.Env) *pairs {
+func newPairs(c *pairConfig, p *paramsConfig, env *operators.Env, f loss.Func) *pairs {
 	o := &pairs{factors: c.factors, mask: 1<<c.bits - 1, deviate: c.start}
 	types := []batch.Type{batch.String, batch.Int64, batch.Bool}
 	o.user, o.item = env.In(c.user, types...), env.In(c.item, types...)
 	env.Pin("hash", pairsVersion)
-	o.params = newParams(p, env, 2*int64(o.mask+1)*int64(c.factors+1), false)
+	o.params = newParams(p, env, 2*int64(o.mask+1)*int64(c.factors+1), false, f)
 	return o
 }
 
@@ -138,7 +139,7 @@ type factorization struct{ *pairs }
 
 func newFactorization(c *factorizationConfig, env *operators.Env) operators.Operator {
 	o := newScored(&c.scoredConfig, env)
-	m := factorization{newPairs(&c.pairConfig, &c.paramsConfig, env)}
+	m := factorization{newPairs(&c.pairConfig, &c.paramsConfig, env, o.loss)}
 	o.params, o.scorer = m.params, m
 	return o
 }

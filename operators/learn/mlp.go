@@ -74,7 +74,7 @@ func newMLP(c *mlpConfig, env *operators.Env) operators.Operator {
 	m.features, m.dim = sparseInput(env, c.features)
 	u := int64(c.units)
 	env.Pin("units", strconv.Itoa(c.units))
-	m.params = newParams(&c.paramsConfig, env, int64(m.dim)*u+u+int64(c.layers-1)*(u*u+u)+u, true)
+	m.params = newParams(&c.paramsConfig, env, int64(m.dim)*u+u+int64(c.layers-1)*(u*u+u)+u, true, o.loss)
 	o.params, o.scorer = m.params, m
 	return o
 }

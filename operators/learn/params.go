@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/gradstream/gradstream/operators"
+	"github.com/gradstream/gradstream/operators/learn/loss"
 	"github.com/gradstream/gradstream/operators/learn/optim"
 	"github.com/gradstream/gradstream/pipeline/spec"
 	"github.com/gradstream/gradstream/state/weights"
@@ -63,8 +64,9 @@ type paramsState struct {
 	Scale     labelScale
 }
 
-// newParams makes the table of n weights. It returns nil if it complained.
-func newParams(c *paramsConfig, env *operators.Env, n int64, intercept bool) *params {
+// newParams makes the table of n weights, to be moved along the derivative of a
+// loss. It returns nil if it complained.
+func newParams(c *paramsConfig, env *operators.Env, n int64, intercept bool, f loss.Func) *params {
 	chosen, ok := c.optimizer.Config.(rule)
 	if !ok {
 		return nil // complained of by whoever decoded the configuration
@@ -73,7 +75,7 @@ func newParams(c *paramsConfig, env *operators.Env, n int64, intercept bool) *pa
 		env.Errorf(spec.Pos{}, "expected at most 2^32: fewer bits, or fewer factors or units", "there are %d weights", n)
 		return nil
 	}
-	cfg := chosen.config(nil)
+	cfg := chosen.config(f.Gradient)
 	if cfg.Invariant {
 		env.Errorf(c.optimizer.Pos, "expected none, or a linear learner", "invariant steps need a score that is linear in the weights")
 		return nil

@@ -151,3 +151,21 @@ func TestNetworkLearnsExclusiveOr(t *testing.T) {
 		}
 	}
 }
+
+// Of rows of one feature a factorization machine is a linear model, under every
+// schedule of the rate.
+func TestMachineOfSingleFeatures(t *testing.T) {
+	const in = "features:sparse[8],y:bool?\n1:1,true\n2:-1,false\n1:2,true\n1:1,false\n2:0.5,true\n1:1,\n"
+	for _, schedule := range []string{"constant", "invscaling", "optimal", "{optimal: {alpha: 0.01}}"} {
+		o := ", optimizer: {sgd: {rate: 0.5, schedule: " + schedule + "}}, l2: 0, clip: 10}"
+		machine := runner(t, "factorization_machine", "{label: y"+o, in)
+		linear := runner(t, "logistic_regression", "{label: y"+o, in)
+		got, want := machine.Output().Col("node.score").Floats, linear.Output().Col("node.score").Floats
+		for i := range want {
+			if math.Abs(got[i]-want[i]) > 1e-6*(1+math.Abs(want[i])) {
+				t.Errorf("%s: scores %v, of the linear model %v", schedule, got, want)
+				break
+			}
+		}
+	}
+}
