@@ -17,7 +17,8 @@ var _ = Family.Add(operators.Define(operators.Spec[holtWintersConfig]{
 	Summary: "Forecasts a series with a level, a trend and a season by exponential smoothing.",
 	Doc: "Each row is the next value y of one series (Holt 1957; Winters, Management Science 6, 1960). With l the level, b the trend and s the season of this place, l⁺ and b⁺ behind y: " +
 		"additive l⁺ = α(y - s) + (1-α)(l + b), s⁺ = γ(y - l - b) + (1-γ)s; multiplicative l⁺ = α·y/s + (1-α)(l + b), s⁺ = γ·y/(l + b) + (1-γ)s; both b⁺ = β(l⁺ - l) + (1-β)b. The forecast of k steps is l + k·b plus, or times, the season of that place. Without a season (season: none) s is left out.\n\n" +
-		"It starts from the first `period` values, at least two: the level is their mean, the trend the mean of their differences, the seasons their distance from the level, or their ratio to it. Until then there is no forecast.\n\n" +
+		"It starts from the first `period` values, at least two: the level is their mean, the trend the mean of their differences, the seasons their distance from the level, or their ratio to it. Until then there is no forecast. " +
+		"A multiplicative season is kept between 1e-20 and 1e20, and stays as it is where l + b is not above 0.\n\n" +
 		"A row whose value is null is forecast, and is no step of the series. A multiplicative season takes values above 0 only; others reject the row, as do values beyond ±1e100 and those that would overflow the model.\n\n" +
 		"Cost: constant time; memory 8 bytes for each place of the period.",
 	Role: operators.Learner,
@@ -166,9 +167,8 @@ func (o *holtWinters) learn(y float64) error {
 	}
 	if !o.started() {
 		o.s.First = append(o.s.First, y)
-		if len(o.s.First) == max(2, o.period) && !o.start() {
-			o.s.First = o.s.First[:len(o.s.First)-1]
-			return errSeries
+		if len(o.s.First) == max(2, o.period) {
+			o.start()
 		}
 		o.s.Version++
 		return nil
@@ -180,15 +180,17 @@ func (o *holtWinters) learn(y float64) error {
 	case o.period == 0:
 	case o.multiplicative:
 		s = o.s.Season[place]
-		level, season = y/s, y/base
+		if level, season = y/s, s; base > 0 {
+			season = y / base
+		}
 	default:
 		s = o.s.Season[place]
 		level, season = y-s, y-base
 	}
 	level = float64(o.alpha*level) + float64((1-o.alpha)*base)
 	trend := float64(o.beta*(level-o.s.Level)) + float64((1-o.beta)*o.s.Trend)
-	season = float64(o.gamma*season) + float64((1-o.gamma)*s)
-	if !o.sound(level) || !o.sound(trend) || o.period > 0 && !o.soundSeason(season) {
+	season = o.kept(float64(o.gamma*season) + float64((1-o.gamma)*s))
+	if !sound(level) || !sound(trend) || !sound(season) {
 		return errSeries
 	}
 	o.s.Level, o.s.Trend = level, trend
@@ -200,9 +202,8 @@ func (o *holtWinters) learn(y float64) error {
 	return nil
 }
 
-// start makes the model from the first values. It returns false and changes
-// nothing if it would not be sound.
-func (o *holtWinters) start() bool {
+// start makes the model from the first values.
+func (o *holtWinters) start() {
 	first := o.s.First
 	level, n := 0.0, float64(len(first))
 	for _, y := range first {
@@ -215,21 +216,18 @@ func (o *holtWinters) start() bool {
 		if o.multiplicative {
 			season = y / level
 		}
-		if !o.soundSeason(season) {
-			return false
-		}
-		seasons = append(seasons, season)
+		seasons = append(seasons, o.kept(season))
 	}
 	o.s.Level, o.s.Trend, o.s.Season, o.s.First = level, trend, seasons, nil
-	return true
 }
 
-// Bounds within which forecasts and their squared errors stay finite.
-func (o *holtWinters) sound(x float64) bool { return math.Abs(x) <= 1e120 }
+// sound tells that forecasts and their squared errors stay finite.
+func sound(x float64) bool { return math.Abs(x) <= 1e120 }
 
-func (o *holtWinters) soundSeason(s float64) bool {
+// kept is a season within its bounds: one of 0 could not be divided by ever again.
+func (o *holtWinters) kept(season float64) float64 {
 	if o.multiplicative {
-		return math.Abs(s) <= 1e20
+		return max(1e-20, min(1e20, season))
 	}
-	return math.Abs(s) <= 1e120
+	return season
 }

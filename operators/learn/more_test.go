@@ -1,6 +1,12 @@
 package learn
 
-import "github.com/gradstream/gradstream/operators/optest"
+import (
+	"math"
+	"strings"
+	"testing"
+
+	"github.com/gradstream/gradstream/operators/optest"
+)
 
 // Rows of learners that read columns of their own.
 const (
@@ -40,4 +46,20 @@ var moreCases = []optest.Case{
 	{Operator: "mlp", Name: "probability", In: binaryRows, Config: "{label: y, units: 3}"},
 	{Operator: "mlp", Name: "numbers", In: regressRows, Config: "{label: y, units: 4, layers: 3, activation: tanh, optimizer: adam, l2: 0.01}"},
 	{Operator: "mlp", Name: "wild", In: regressRows, Config: "{label: y, units: 2, layers: 2, label_scale: none, clip: 0, optimizer: {sgd: {rate: 1}}}"},
+}
+
+// A series that seems to fall to 0, and one of values 20 decades apart, are followed
+// all the same once they are steady.
+func TestHoltWintersGoesOn(t *testing.T) {
+	for _, first := range []string{"3\n1\n", "1e-60\n1e60\n1e-60\n", "1e99\n1e-99\n1e-99\n"} {
+		h := runner(t, "holt_winters", "{label: y, season: {multiplicative: {period: 2}}, gamma: 1}", "y\n"+first+strings.Repeat("2\n", 3000))
+		if len(h.Rejected) > 0 {
+			t.Errorf("%q: %d rows rejected, the first %v", first, len(h.Rejected), h.Rejected[0])
+			continue
+		}
+		p := h.Output().Col("node.prediction").Floats
+		if last := p[len(p)-1]; !(math.Abs(last-2) < 1e-3) {
+			t.Errorf("%q: after 3000 times 2, %v is forecast", first, last)
+		}
+	}
 }
