@@ -13,9 +13,9 @@ var _ = Family.Add(operators.Define(operators.Spec[conformalConfig]{
 	Name:    "conformal",
 	Summary: "Puts an interval around the predictions of a regression that holds the label as often as asked.",
 	Doc: "The interval is prediction ± the k-th smallest of the last n absolute errors, at most window of them, k = ⌈(n+1)(1-α)⌉ (Vovk, Gammerman, Shafer 2005). " +
-		"α starts at 1 - coverage and moves with every label by rate·(1 - coverage - miss), miss being 1 where the interval missed the label and else 0 (adaptive conformal inference: Gibbs, Candès 2021). " +
-		"So the share of rows that are covered comes to coverage within (2 + 1/rate)/rows whatever the stream does and however bad the predictions are; with rate: 0 only while errors are exchangeable.\n\n" +
-		"Where k > n the interval has no ends, which are then null: before there are enough errors, and where the errors of late were too large. An α of 1 or more makes it the prediction alone. " +
+		"α starts at 1 - coverage and moves with every label by rate·(1 - coverage - miss), miss being 1 where the interval missed the label and else 0 (adaptive conformal inference: Gibbs, Candès 2021), up to 1. " +
+		"So the share of rows that are covered comes to coverage within (2 + 1/rate)/rows whatever the stream does and however bad the predictions are, and above it only where they are exact; with rate: 0 only while errors are exchangeable.\n\n" +
+		"Where k > n the interval has no ends, which are then null: before there are enough errors, and where the errors of late were too large. An α of 1 makes it the prediction alone. " +
 		"A row whose label is null gets an interval and teaches nothing. A prediction or label beyond ±1e100 rejects the row.\n\n" +
 		"Cost: time in proportion to window, a move of that many numbers; memory 16 bytes times window.",
 	Columns: "Those of the input, and `NODE.lower`, `NODE.upper`: float64?, the ends of the interval; `NODE.covered`: bool?, whether the label lies within, null until it is known.",
@@ -139,7 +139,9 @@ func (o *conformal) learn(off float64, missed bool) {
 		s.Misses++
 		toward--
 	}
-	s.Shift += float64(o.config.rate * toward)
+	// Where predictions are exact even the interval of α = 1 misses nothing; without an
+	// end to α, as many misses would have to follow as rows were exact.
+	s.Shift = min(s.Shift+float64(o.config.rate*toward), 1-(1-o.config.coverage))
 	if len(s.Errors) < o.config.window {
 		if s.Errors == nil {
 			s.Errors = make([]float64, 0, o.config.window)

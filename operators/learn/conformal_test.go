@@ -54,3 +54,29 @@ func TestConformalCoverage(t *testing.T) {
 		}
 	}
 }
+
+// Coverage is kept behind a time in which predictions were exact.
+func TestConformalBehindExactPredictions(t *testing.T) {
+	const exact, n = 20000, 10000
+	rng := rand.New(rand.NewPCG(3, 6))
+	var in strings.Builder
+	in.WriteString("p,y\n")
+	for i := range exact + n {
+		y := 1.0
+		if i >= exact {
+			y += rng.NormFloat64()
+		}
+		fmt.Fprintf(&in, "1,%v\n", y)
+	}
+	const coverage, rate = 0.9, 0.02
+	h := runner(t, "conformal", fmt.Sprintf("{prediction: p, label: y, coverage: %v, rate: %v}", coverage, rate), in.String())
+	covered := 0
+	for _, in := range h.Output().Col("node.covered").Bools[exact:] {
+		if in {
+			covered++
+		}
+	}
+	if got := float64(covered) / n; math.Abs(got-coverage) > (2+1/rate)/n {
+		t.Errorf("%v of the labels are covered", got)
+	}
+}
