@@ -69,6 +69,8 @@ func TestFamily(t *testing.T) {
 		add("passive_aggressive", classRows, "{label: y, c: 0.1, variant: "+v+"}")
 		add("passive_aggressive_regression", regressRows, "{label: y, epsilon: 0.5, variant: "+v+"}")
 	}
+	add("alma", binaryRows, "{label: y}")
+	add("alma", numberRows, "{label: y, intercept: false, alpha: 0.5, b: 2, c: 1e5}")
 	add("conformal", "p,y:float64?\n1,2\n1.5,1\n3,\n-2,8\n", "{prediction: p, label: y}")
 	add("conformal", "p:float64?,y:int64?\n1,2\n1.5,1\n3,\n,8\n", "{prediction: p, label: y, window: 20, rate: 0.1, coverage: 0.8}")
 	add("passive_aggressive_regression", weightRows, "{label: y, weight: w, intercept: false}")

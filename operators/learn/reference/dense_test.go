@@ -162,18 +162,6 @@ func TestNaiveBayesElectricity(t *testing.T) {
 	}
 }
 
-// elec2 is the whole of electricity with two more columns and the names of the
-// classes exchanged.
-const elec2Columns = "label: y, numeric: [period, nswprice, nswdemand, vicprice, vicdemand, transfer], predict: class, classes: ['1', '0']"
-
-// MOA says 73.63391596: it multiplies densities, and where all products underflow
-// calls class 0, in 11 rows here. The same products taken as sums of logarithms,
-// in a program of a few lines of Python, give the number below.
-func TestNaiveBayesWholeElectricity(t *testing.T) {
-	out, _ := alone(t, numbersAndLabel(t, largeStreams, "elec2", "int64"), "gaussian_naive_bayes: {"+elec2Columns+", density: plain}")
-	near(t, "accuracy", 100*judge(out).accuracy(), 73.64936441, 6e-9)
-}
-
 // What smoothing gives over the forms of other programs.
 func TestNaiveBayesDefaults(t *testing.T) {
 	for _, c := range []struct {
@@ -205,20 +193,22 @@ func TestNaiveBayesDefaults(t *testing.T) {
 // which rounds some attempts to split to a row later.
 func TestHoeffdingTree(t *testing.T) {
 	for _, c := range []struct {
-		name, dir, set, config string
-		accuracy, tol          float64
-		leaves                 float64
+		name, config  string
+		accuracy, tol float64
+		leaves        float64
 	}{
-		{"tiny", streams, "electricity_tiny", "label: y, delta: 1e-3", 82.65, 6e-9, 4},
-		{"whole, delta 1e-3", largeStreams, "elec2", elec2Columns + ", delta: 1e-3", 79.03866525, 0.02, 43},
-		{"whole, delta 1e-7", largeStreams, "elec2", elec2Columns, 78.27727754, 0.02, 24},
+		{"tiny", "label: y, delta: 1e-3", 82.65, 6e-9, 4},
+		{"whole, delta 1e-3", electricityColumns + ", delta: 1e-3", 79.03866525, 0.02, 43},
+		{"whole, delta 1e-7", electricityColumns, 78.27727754, 0.02, 24},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			label := "bool"
-			if c.set == "elec2" {
-				label = "int64"
+			var rows *batch.Batch
+			if c.name == "tiny" {
+				rows = numbersAndLabel(t, streams, "electricity_tiny", "bool")
+			} else {
+				rows = electricity(t)
 			}
-			out, node := alone(t, numbersAndLabel(t, c.dir, c.set, label), "hoeffding_tree: {"+c.config+"}")
+			out, node := alone(t, rows, "hoeffding_tree: {"+c.config+"}")
 			v, report := judge(out), node.Report()
 			leaves, _ := report.Get("leaves")
 			t.Logf("accuracy %.8f, kappa %.8f, kappa M %.8f, %v leaves", 100*v.accuracy(), 100*v.kappa, 100*v.kappaM, leaves)

@@ -12,4 +12,12 @@
 // The operators themselves, which predict with the scaler that has learnt the
 // row, are compared with the same functions in float64 in their own order, and
 // their defaults with the defaults of other programs over the same rows.
+//
+// Not compared are: Vowpal Wabbit's matrix factorization, whose result hangs on the
+// random numbers that its factors begin with, and whose ratings may not be passed on
+// (matrix_factorization is compared with River instead); its contextual bandits,
+// as there is no learner of actions here; its L-BFGS, which is no online method (the
+// step rules are compared with the optimum that BFGS finds); and MOA's own
+// references over classification.arff and regression.arff, which it does not
+// carry along.
 package reference
