@@ -132,7 +132,7 @@ func (s *squeezer) squeeze(records []byte) ([]byte, uint16) {
 
 // seal completes the batch, compressed if that makes it smaller, into b.wire, which
 // is good until the next reset.
-func (b *recordBatch) seal(producer int64, epoch int16, sequence int32, s *squeezer) {
+func (b *recordBatch) seal(who producer, sequence int32, s *squeezer) {
 	const transactional = 0x10
 	attributes := uint16(transactional)
 	b.wire = b.buf
@@ -150,8 +150,8 @@ func (b *recordBatch) seal(producer int64, epoch int16, sequence int32, s *squee
 	be.PutUint32(h[23:], uint32(b.n-1))
 	be.PutUint64(h[27:], uint64(b.first))
 	be.PutUint64(h[35:], uint64(b.most))
-	be.PutUint64(h[43:], uint64(producer))
-	be.PutUint16(h[51:], uint16(epoch))
+	be.PutUint64(h[43:], uint64(who.id))
+	be.PutUint16(h[51:], uint16(who.epoch))
 	be.PutUint32(h[53:], uint32(sequence))
 	be.PutUint32(h[57:], uint32(b.n))
 	be.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))

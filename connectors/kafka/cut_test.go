@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,10 +21,26 @@ import (
 // cutter dials connections that break at chosen requests: before the request is
 // sent, or after the broker has answered it and before the client hears.
 type cutter struct {
+	mu     sync.Mutex
 	key    kmsg.Key
 	answer bool         // cut the answer, not the request
 	skip   atomic.Int64 // how many requests to let pass first
 	left   atomic.Int64 // how often
+}
+
+// aim chooses requests anew.
+func (c *cutter) aim(key kmsg.Key, answer bool, skip, times int64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.key, c.answer = key, answer
+	c.skip.Store(skip)
+	c.left.Store(times)
+}
+
+func (c *cutter) target() (kmsg.Key, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.key, c.answer
 }
 
 func (c *cutter) dial(ctx context.Context, network, addr string) (net.Conn, error) {
@@ -41,8 +58,9 @@ type cutConn struct {
 }
 
 func (c *cutConn) Write(b []byte) (int, error) {
-	if len(b) >= 6 && int16(binary.BigEndian.Uint16(b[4:])) == c.c.key.Int16() && c.c.skip.Add(-1) < 0 && c.c.left.Add(-1) >= 0 {
-		if !c.c.answer {
+	key, answer := c.c.target()
+	if len(b) >= 6 && int16(binary.BigEndian.Uint16(b[4:])) == key.Int16() && c.c.skip.Add(-1) < 0 && c.c.left.Add(-1) >= 0 {
+		if !answer {
 			c.Close()
 			return 0, errors.New("cut before the request")
 		}

@@ -60,7 +60,7 @@ func (c *Cluster) learnLimits(ctx context.Context) {
 			if kv.Key != "max.message.bytes" || kv.Value == nil {
 				continue
 			}
-			if n, err := strconv.Atoi(*kv.Value); err == nil && n > defaultBatchBytes {
+			if n, err := strconv.Atoi(*kv.Value); err == nil && n > 0 {
 				c.limits.most[topic.Name] = int32(min(n, mostBatchBytes))
 			}
 		}

@@ -26,6 +26,7 @@ type publisher struct {
 	limit  func(topic string) int // bytes of a batch
 	flush  int                    // send when so many bytes are gathered
 	expire time.Duration          // how long to try
+	newest time.Duration          // how long a topic may be unknown: it may have been made a moment ago
 	small  *squeezer
 
 	batches []*recordBatch // one a partition; those in use come first
@@ -35,10 +36,11 @@ type publisher struct {
 	latest  partitionKey         // that batch was asked for last
 	last    *recordBatch         // its batch; nil if there is none
 
-	producer int64 // whom the sequences are of
-	epoch    int16
+	who      producer                            // whose the transaction is
 	sequence map[connectors.TopicPartition]int32 // of the next record
 	topics   map[string]*topicLeaders
+	acked    map[string][16]byte // topics that hold records of this transaction, by their ids
+	unknown  time.Time           // since when brokers do not know a topic; 0 = they do
 	id       []byte
 }
 
@@ -60,9 +62,11 @@ func (t *txnClient) newPublisher(codec kgo.CompressionCodec) (*publisher, error)
 		return nil, err
 	}
 	return &publisher{
-		t: t, small: small, flush: t.c.opt.MaxInFlight, expire: t.c.opt.TransactionTimeout,
+		t: t, small: small, flush: t.c.opt.MaxInFlight, expire: t.c.opt.TransactionTimeout, newest: 5 * time.Second,
 		limit:  func(topic string) int { return min(int(t.c.batchLimit(topic)), enoughBatch) },
+		who:    nobody,
 		number: map[partitionKey]int{}, topics: map[string]*topicLeaders{},
+		acked: map[string][16]byte{}, sequence: map[connectors.TopicPartition]int32{},
 	}, nil
 }
 
@@ -70,15 +74,17 @@ func (t *txnClient) newPublisher(codec kgo.CompressionCodec) (*publisher, error)
 // holds some copies, only take memory.
 const enoughBatch = 256 << 10
 
-// send sends all outputs of a step and waits until they are in their logs.
-func (p *publisher) send(ctx context.Context, o *connectors.Outputs, now time.Time) error {
-	producer, epoch, err := p.t.cl.ProducerID(ctx)
-	if err != nil {
-		return err
+// send sends all outputs of a step, as part of the transaction that a producer has
+// begun, and waits until they are in their logs.
+func (p *publisher) send(ctx context.Context, who producer, o *connectors.Outputs, now time.Time) error {
+	if who == p.who {
+		// Sequences would go on from what an earlier transaction left, and what was
+		// sent late in that one could be taken for this one's.
+		return fmt.Errorf("%v has another transaction in the same epoch: %w", who, kerr.InvalidTxnState)
 	}
-	if p.sequence == nil || producer != p.producer || epoch != p.epoch {
-		p.producer, p.epoch, p.sequence = producer, epoch, map[connectors.TopicPartition]int32{}
-	}
+	p.who = who
+	clear(p.sequence)
+	clear(p.acked)
 	p.clear()
 	id, millis := identityOf(o, p.id), now.UnixMilli()
 	defer func() { p.id = id.value }()
@@ -133,8 +139,9 @@ func (p *publisher) batch(o *connectors.Outputs, at partitionKey) *recordBatch {
 func (p *publisher) sendBatches(ctx context.Context) error {
 	left := slices.Clone(p.batches[:p.used])
 	for _, b := range left {
-		b.seal(p.producer, p.epoch, p.sequence[b.at()], p.small)
+		b.seal(p.who, p.sequence[b.at()], p.small)
 	}
+	p.unknown = time.Time{}
 	var why error
 	for try, begun := 0, time.Now(); len(left) > 0; try++ {
 		if try > 0 {
@@ -146,7 +153,7 @@ func (p *publisher) sendBatches(ctx context.Context) error {
 			}
 		}
 		var err error
-		if left, why, err = p.attempt(ctx, left, try); err != nil {
+		if left, why, err = p.attempt(ctx, left); err != nil {
 			return err
 		}
 	}
@@ -160,12 +167,12 @@ func (b *recordBatch) at() connectors.TopicPartition {
 
 // attempt sends batches, one request a broker, and returns those to send again, and
 // the reason. An error is final for the transaction.
-func (p *publisher) attempt(ctx context.Context, batches []*recordBatch, try int) (again []*recordBatch, why, err error) {
+func (p *publisher) attempt(ctx context.Context, batches []*recordBatch) (again []*recordBatch, why, err error) {
 	byLeader := map[int32][]*recordBatch{}
 	for _, b := range batches {
 		leader, err := p.leader(ctx, b)
 		if err != nil {
-			why, err = p.judge(b, err, try)
+			why, err = p.judge(b, err)
 			return batches, why, err
 		}
 		byLeader[leader] = append(byLeader[leader], b)
@@ -201,11 +208,12 @@ func (p *publisher) attempt(ctx context.Context, batches []*recordBatch, try int
 			}
 			if failed == nil {
 				p.sequence[b.at()] += b.n
+				p.acked[b.topic] = b.id
 				continue
 			}
 			again = append(again, b)
 			var final error
-			if why, final = p.judge(b, failed, try); err == nil {
+			if why, final = p.judge(b, failed); err == nil {
 				err = final
 			}
 		}
@@ -254,12 +262,8 @@ func answered(b *recordBatch, resp *kmsg.ProduceResponse) error {
 	return fmt.Errorf("the broker's answer to a produce request lacks %v: %w", b.at(), kerr.UnknownServerError)
 }
 
-// unknownTries is how often a topic that a broker does not know is tried: it may
-// have been made a moment ago.
-const unknownTries = 5
-
 // judge returns an error of a batch as the reason to send it again, or as final.
-func (p *publisher) judge(b *recordBatch, err error, try int) (why, final error) {
+func (p *publisher) judge(b *recordBatch, err error) (why, final error) {
 	var ke *kerr.Error
 	last := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, kgo.ErrClientClosed) || unsafe(err) != ""
 	if errors.As(err, &ke) {
@@ -267,7 +271,10 @@ func (p *publisher) judge(b *recordBatch, err error, try int) (why, final error)
 		case kerr.ConcurrentTransactions: // the markers of the last one are being written
 			return err, nil
 		case kerr.UnknownTopicOrPartition, kerr.UnknownTopicID:
-			last = try >= unknownTries
+			if p.unknown.IsZero() {
+				p.unknown = time.Now()
+			}
+			last = time.Since(p.unknown) > p.newest
 		case kerr.CorruptMessage:
 			last = true
 		default:
@@ -285,8 +292,8 @@ func (p *publisher) judge(b *recordBatch, err error, try int) (why, final error)
 }
 
 // leader returns the broker that leads a batch's partition, and tells the batch the
-// id of its topic. It asks through the
-// client that will talk to the broker, so that this learns its address.
+// id of its topic. It asks through the client that will talk to the broker, so that
+// this learns its address.
 func (p *publisher) leader(ctx context.Context, b *recordBatch) (int32, error) {
 	t := p.topics[b.topic]
 	if t == nil {
@@ -304,6 +311,10 @@ func (p *publisher) leader(ctx context.Context, b *recordBatch) (int32, error) {
 		got := &resp.Topics[0]
 		if err := kerr.ErrorForCode(got.ErrorCode); err != nil {
 			return 0, err
+		}
+		if was, ok := p.acked[b.topic]; ok && was != got.TopicID {
+			// What went into the old topic is gone: all of the step goes into the new one.
+			return 0, fmt.Errorf("topic %s was made anew within a transaction: %w", b.topic, kerr.TransactionAbortable)
 		}
 		t = &topicLeaders{id: got.TopicID}
 		for _, rp := range got.Partitions {

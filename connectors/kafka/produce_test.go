@@ -62,7 +62,7 @@ func TestBatch(t *testing.T) {
 				id, read := identityOf(&o, nil), 0
 				check := func() {
 					t.Helper()
-					b.seal(5, 6, 7, s)
+					b.seal(producer{5, 6}, 7, s)
 					if len(b.buf) > limit && b.n > 1 {
 						t.Fatalf("a batch of %d bytes", len(b.buf))
 					}
@@ -162,13 +162,13 @@ func encoder(tb testing.TB, codec string) func(o *connectors.Outputs) int {
 		for i := range o.Len() {
 			x := o.Packed(i)
 			if !b.add(&x, i, &id, 0, enoughBatch) {
-				b.seal(1, 2, 3, s)
+				b.seal(producer{1, 2}, 3, s)
 				size += len(b.wire)
 				b.reset()
 				b.add(&x, i, &id, 0, enoughBatch)
 			}
 		}
-		b.seal(1, 2, 3, s)
+		b.seal(producer{1, 2}, 3, s)
 		return size + len(b.wire)
 	}
 }

@@ -249,7 +249,8 @@ func (l *taskLog) settle(ctx context.Context, s *connectors.Step) (at int64, com
 
 // sendStep sends the step as one transaction. The journal record goes first: once
 // it is acknowledged the client knows that there is a transaction to end, whatever
-// becomes of the outputs.
+// becomes of the outputs. All that follows is written by who wrote the journal record,
+// or the step is sent again.
 func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Time) (phase, error) {
 	if err := l.out.begin(); err != nil {
 		return phaseBegin, err
@@ -259,22 +260,27 @@ func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Tim
 	if err := l.out.flush(ctx); err != nil {
 		return phaseSend, err
 	}
-	if s.Outputs.Len() > 0 {
-		send := l.sendRecords
-		if l.out.pub != nil {
-			send = l.out.pub.send
-		}
-		if err := send(ctx, s.Outputs, now); err != nil {
-			return phaseSend, err
-		}
+	who, err := l.out.author(ctx)
+	switch {
+	case err != nil || s.Outputs.Len() == 0:
+	case l.out.pub != nil:
+		err = l.out.pub.send(ctx, who, s.Outputs, now)
+	default:
+		err = l.sendRecords(ctx, s.Outputs, now)
+	}
+	if err != nil {
+		return phaseSend, err
 	}
 	if len(s.Offsets) > 0 {
 		err := l.c.withMembership(l.task, func(id string, gen int32, instance *string) error {
-			return l.out.offsets(ctx, s, id, gen, instance)
+			return l.out.offsets(ctx, who, s, id, gen, instance)
 		})
 		if err != nil {
 			return phaseOffsets, err
 		}
+	}
+	if _, err := l.out.author(ctx); err != nil {
+		return phaseSend, err
 	}
 	return phaseEnd, l.out.end(ctx, kgo.TryCommit)
 }

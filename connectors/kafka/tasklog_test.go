@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
@@ -190,6 +191,7 @@ func TestFinalErrors(t *testing.T) {
 	t.Run("unknown topic", func(t *testing.T) {
 		e := fake(t)
 		l := fenced(t, e.open(t, 1, nil), 0, "open")
+		l.out.pub.newest = 50 * time.Millisecond
 		s := e.step(1, 1, 0)
 		change(s, func(outs []connectors.Output) { outs[0].Topic = e.name + ".nowhere" })
 		if _, err := l.Commit(testContext(t), s); err == nil || !strings.Contains(err.Error(), e.name+".nowhere") {

@@ -26,9 +26,22 @@ type txnClient struct {
 	count   int
 
 	mu     sync.Mutex
-	err    error // the first error of a record of this transaction
+	who    producer // that wrote the records of this transaction so far
+	err    error    // the first error of a record of this transaction
 	failed string
 }
+
+// producer is who writes a transaction, as brokers know it: a transactional id has a
+// number, and an epoch that rises whenever it is taken.
+type producer struct {
+	id    int64
+	epoch int16
+}
+
+// nobody has written anything.
+var nobody = producer{-1, -1}
+
+func (p producer) String() string { return fmt.Sprintf("producer %d epoch %d", p.id, p.epoch) }
 
 const (
 	maxBuffered = 1 << 13          // records handed over between two flushes
@@ -65,15 +78,22 @@ func (c *Cluster) newTxnClient(id string, timeout time.Duration, compressed stri
 		}
 	}
 	t.promise = func(r *kgo.Record, err error) {
-		if err == nil {
-			return
-		}
+		who := producer{r.ProducerID, r.ProducerEpoch}
 		t.mu.Lock()
+		defer t.mu.Unlock()
+		switch {
+		case err == nil && t.who == nobody:
+			t.who = who
+			return
+		case err == nil && t.who == who:
+			return
+		case err == nil:
+			err = torn(t.who, who)
+		}
 		// An abort fails whatever waits behind the record that caused it.
 		if t.err == nil || errors.Is(t.err, kgo.ErrAborting) {
 			t.err, t.failed = err, fmt.Sprintf("topic %s partition %d", r.Topic, r.Partition)
 		}
-		t.mu.Unlock()
 	}
 	return t, nil
 }
@@ -115,7 +135,7 @@ func (t *txnClient) send(ctx context.Context, recs ...*kgo.Record) (phase, error
 
 func (t *txnClient) begin() error {
 	t.mu.Lock()
-	t.err, t.failed = nil, ""
+	t.who, t.err, t.failed = nobody, nil, ""
 	t.mu.Unlock()
 	t.bytes, t.count = 0, 0
 	return t.cl.BeginTransaction()
@@ -168,16 +188,31 @@ func (t *txnClient) failedAt(s *connectors.Step, c *Cluster) string {
 	return "transactional id " + t.id
 }
 
-// offsets adds the step's positions to the transaction.
-func (t *txnClient) offsets(ctx context.Context, s *connectors.Step, member string, generation int32, instance *string) error {
-	pid, epoch, err := t.cl.ProducerID(ctx)
-	if err != nil {
-		return err
+// torn is the error of a transaction that two have written. The client may initialise
+// its id anew by itself, and that aborts what it had begun: the rest would be
+// committed without it.
+func torn(first, second producer) error {
+	return fmt.Errorf("%v began a transaction and %v goes on with it: %w", first, second, kerr.TransactionAbortable)
+}
+
+// author returns who has written the transaction so far, or an error if the client
+// is somebody else by now.
+func (t *txnClient) author(ctx context.Context) (producer, error) {
+	id, epoch, err := t.cl.ProducerID(ctx)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if now := (producer{id, epoch}); err == nil && now != t.who {
+		err = torn(t.who, now)
 	}
+	return t.who, err
+}
+
+// offsets adds the step's positions to the transaction that a producer has begun.
+func (t *txnClient) offsets(ctx context.Context, who producer, s *connectors.Step, member string, generation int32, instance *string) error {
 	group := t.c.opt.Group
 	if !t.c.tv2 {
 		add := kmsg.NewPtrAddOffsetsToTxnRequest()
-		add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = t.id, pid, epoch, group
+		add.TransactionalID, add.ProducerID, add.ProducerEpoch, add.Group = t.id, who.id, who.epoch, group
 		err := t.waitOut(ctx, func() error {
 			resp, err := add.RequestWith(ctx, t.cl)
 			if err != nil {
@@ -190,7 +225,7 @@ func (t *txnClient) offsets(ctx context.Context, s *connectors.Step, member stri
 		}
 	}
 	req := kmsg.NewPtrTxnOffsetCommitRequest()
-	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = t.id, pid, epoch, group
+	req.TransactionalID, req.ProducerID, req.ProducerEpoch, req.Group = t.id, who.id, who.epoch, group
 	req.MemberID, req.Generation, req.InstanceID = member, generation, instance
 	for _, o := range s.Offsets {
 		n := len(req.Topics)

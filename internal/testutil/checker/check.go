@@ -131,8 +131,7 @@ func (c *check) open(ctx context.Context) error {
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
-	var err error
-	if c.topics, err = c.describe(ctx, names); err != nil {
+	if err := c.rest(ctx, names); err != nil {
 		return err
 	}
 	for _, name := range names {
@@ -161,6 +160,26 @@ func (c *check) open(ctx context.Context) error {
 		return fmt.Errorf("there are %d tasks, the journal has %d partitions", len(c.tasks), n)
 	}
 	return nil
+}
+
+// restTime is how long markers of transactions may be under way. Brokers answer the end of a transaction before they
+// have written them, one partition after another: who looks meanwhile sees half of it.
+const restTime = 3 * time.Second
+
+// rest describes the topics once no transaction is open, or stays open.
+func (c *check) rest(ctx context.Context, names []string) (err error) {
+	for begun := time.Now(); ; time.Sleep(20 * time.Millisecond) {
+		if c.topics, err = c.describe(ctx, names); err != nil {
+			return err
+		}
+		open := false
+		for _, t := range c.topics {
+			open = open || !slices.Equal(t.lso, t.end)
+		}
+		if !open || time.Since(begun) > restTime || ctx.Err() != nil {
+			return ctx.Err()
+		}
+	}
 }
 
 // taskOf returns the task that reads a partition of a source.
