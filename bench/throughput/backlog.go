@@ -26,6 +26,9 @@ const liveMark = "task restored"
 // tasksVariant begins the variants that set a number of tasks.
 const tasksVariant = "tasks="
 
+// otherBuild is the variant that another binary runs.
+const otherBuild = "other"
+
 // spawner returns what starts a variant over a topic, as often as it is called. Every spawner has a group, state and output
 // topic of its own, of which it returns the last.
 func (h *harness) spawner(ctx context.Context, variant, from, listen string, commit time.Duration) (spawn func() (*process, error), output string, err error) {
@@ -46,9 +49,12 @@ func (h *harness) spawner(ctx context.Context, variant, from, listen string, com
 			return start(firstRecord, nil, self, passCommand, "-brokers", brokers, "-from", from, "-to", output, "-group", name, "-commit", commit.String())
 		}, output, err
 	}
-	env := h.environment(name, variant, from, commit)
+	env, binary := h.environment(name, variant, from, commit), h.binary
+	if variant == otherBuild {
+		binary = h.other
+	}
 	return func() (*process, error) {
-		return start(liveMark, env, h.binary, "run", "--listen", listen, h.pipelineFile())
+		return start(liveMark, env, binary, "run", "--listen", listen, h.pipelineFile())
 	}, output, nil
 }
 
@@ -57,6 +63,9 @@ func (h *harness) environment(name, variant, from string, commit time.Duration) 
 	scale, tasks := variant, "partitions"
 	if n, ok := strings.CutPrefix(variant, tasksVariant); ok {
 		scale, tasks = "standard", n
+	}
+	if variant == otherBuild {
+		scale = "none"
 	}
 	return []string{
 		"PIPELINE=" + name, "KAFKA_BROKERS=" + h.kafka.Addr(), "COMMIT=" + commit.String(), "STATE_DIR=" + filepath.Join(h.dir, "state"),

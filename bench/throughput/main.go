@@ -12,6 +12,7 @@
 // the last stable offsets of the output topic have reached their end; the harness
 // looks every 25 ms. Then it reads the output read_committed and counts every id.
 // With -peers it does the same with the programs of bench/peers, whose tools have to be here: who is left out is said.
+// A variant "other" is none with another build of gradstream, -other: what a change is worth shows only in turns.
 // A variant tasks=N sets the number of tasks, and -rebuild rebuilds every task of a
 // run from its journal and compares the digest with the run's last checkpoint.
 // Processor time and memory come from /proc. The machine matters, and whatever
@@ -79,6 +80,7 @@ type opts struct {
 	json           string
 	warm           bool
 	binary         string
+	other          string
 }
 
 func options(args []string) (o opts, err error) {
@@ -95,7 +97,8 @@ func options(args []string) (o opts, err error) {
 	f.StringVar(&o.json, "json", "", "write the results to this `file`")
 	f.BoolVar(&o.warm, "warm", true, "begin with runs of the pass-through and of gradstream that do not count, so that the broker is warm")
 	f.StringVar(&o.binary, "binary", "", "gradstream to measure; default: build it")
-	variants := f.String("variants", "pass,none,standard", "what takes turns: pass, and gradstream with numbers scaled none or standard, or with a number of tasks: tasks=N")
+	f.StringVar(&o.other, "other", "", "gradstream that the variant other runs")
+	variants := f.String("variants", "pass,none,standard", "what takes turns: pass, and gradstream with numbers scaled none or standard, or with a number of tasks: tasks=N; other: see -other")
 	others := f.String("peers", "", "what gradstream is compared with: all, or some of gohand,kstreams,flink,vw,river; the last four run once")
 	f.BoolVar(&o.recovery, "recovery", false, "measure what kill -9 costs, too")
 	quick := f.Bool("quick", false, "a look in a few minutes: fewer events, one round, a short open loop, no recovery")
@@ -115,7 +118,9 @@ func options(args []string) (o opts, err error) {
 		switch t, e := strconv.Atoi(n); {
 		case isTasks && (e != nil || t < 1 || t > o.partitions):
 			err = fmt.Errorf("variant %q: expected 1 to %d tasks", v, o.partitions)
-		case !isTasks && v != pass && v != "none" && v != "standard" && v != "minmax" && v != "maxabs":
+		case v == otherBuild && o.other == "":
+			err = errors.New("variant other: -other is missing")
+		case !isTasks && v != pass && v != otherBuild && v != "none" && v != "standard" && v != "minmax" && v != "maxabs":
 			err = fmt.Errorf("no variant %q", v)
 		}
 	}

@@ -45,6 +45,7 @@ type summary struct {
 	Ratio    float64 `json:"ratio,omitempty"`
 	RatioMin float64 `json:"ratio_min,omitempty"`
 	RatioMax float64 `json:"ratio_max,omitempty"`
+	CPUTimes *spread `json:"cpu_times_of_pass,omitempty"` // the pass-through's processor time an event
 	// Ours is how many times as many events a second, OursCPU how many times fewer processor seconds a million, the
 	// first of gradstream's variants takes than a peer.
 	Ours     *spread `json:"gradstream_events_per_second_times,omitempty"`
@@ -56,11 +57,11 @@ type summary struct {
 }
 
 func (r *results) summarise() {
-	ceiling := map[int]float64{}
+	ceiling := map[int]run{}
 	var variants []string
 	for _, x := range r.Runs {
 		if x.Variant == pass {
-			ceiling[x.Round] = x.PerSec
+			ceiling[x.Round] = x
 		}
 		if !slices.Contains(variants, x.Variant) {
 			variants = append(variants, x.Variant)
@@ -79,14 +80,18 @@ func (r *results) summarise() {
 	for _, v := range variants {
 		s := summary{Variant: v}
 		columns := [8][]float64{}
+		var times []float64
 		for i := range r.Runs {
 			x := &r.Runs[i]
 			if x.Variant != v {
 				continue
 			}
-			if c := ceiling[x.Round]; c > 0 && v != pass {
-				x.Ratio = x.PerSec / c
+			if c := ceiling[x.Round]; c.PerSec > 0 && v != pass {
+				x.Ratio = x.PerSec / c.PerSec
 				columns[6] = append(columns[6], x.Ratio)
+				if c.CPU > 0 {
+					times = append(times, x.CPU/c.CPU)
+				}
 			}
 			for j, f := range []float64{x.PerSec, x.Middle, x.CPU, x.Broker, x.Memory, x.StartUp} {
 				columns[j] = append(columns[j], f)
@@ -104,6 +109,7 @@ func (r *results) summarise() {
 		}
 		if len(columns[6]) > 0 {
 			s.RatioMin, s.RatioMax = slices.Min(columns[6]), slices.Max(columns[6])
+			s.CPUTimes = spreadOf(times)
 		}
 		if isPeer(v) {
 			s.Ours = r.times(v, func(ours, peer run) float64 { return ours.PerSec / peer.PerSec })
@@ -151,6 +157,10 @@ func (r *results) times(peer string, ratio func(ours, peer run) float64) *spread
 			}
 		}
 	}
+	return spreadOf(all)
+}
+
+func spreadOf(all []float64) *spread {
 	if len(all) == 0 {
 		return nil
 	}
@@ -203,7 +213,7 @@ func (r *results) print(out io.Writer) {
 	fmt.Fprintf(out, "%s; %s; Kafka %s; %d events, %d partitions, commit every %d ms, peers over the backlog every %d ms\n", r.Machine, r.Go, r.Kafka, r.Events, r.Partitions, r.CommitMillis, r.PeerCommitMillis)
 	w := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
 	if len(r.Summary) > 0 {
-		fmt.Fprintln(w, "variant\tn\tevents/s\tmid\tcpu s/M\tbroker s/M\trss MiB\tstart s\tof pass\tmin..max\tours, times\tless cpu, times\tlog loss\tothers\tlost\trepeated\t")
+		fmt.Fprintln(w, "variant\tn\tevents/s\tmid\tcpu s/M\tbroker s/M\trss MiB\tstart s\tof pass\tmin..max\tcpu, times pass\tours, times\tless cpu, times\tlog loss\tothers\tlost\trepeated\t")
 		for _, s := range r.Summary {
 			ratio, bounds := "", ""
 			if s.Ratio > 0 {
@@ -213,8 +223,8 @@ func (r *results) print(out io.Writer) {
 			if s.LogLoss > 0 {
 				loss = fmt.Sprintf("%.4f", s.LogLoss)
 			}
-			fmt.Fprintf(w, "%s\t%d\t%.0fk\t%.0fk\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%s\t%v\t%v\t%s\t%.0f %%\t%d\t%d\t\n", s.Variant, s.Rounds, s.PerSec/1e3, s.Middle/1e3,
-				s.CPU, s.Broker, s.Memory, s.StartUp, ratio, bounds, s.Ours, s.OursCPU, loss, 100*s.Others, s.Lost, s.Repeated)
+			fmt.Fprintf(w, "%s\t%d\t%.0fk\t%.0fk\t%.2f\t%.2f\t%.0f\t%.2f\t%s\t%s\t%v\t%v\t%v\t%s\t%.0f %%\t%d\t%d\t\n", s.Variant, s.Rounds, s.PerSec/1e3, s.Middle/1e3,
+				s.CPU, s.Broker, s.Memory, s.StartUp, ratio, bounds, s.CPUTimes, s.Ours, s.OursCPU, loss, 100*s.Others, s.Lost, s.Repeated)
 		}
 	}
 	w.Flush()

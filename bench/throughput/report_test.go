@@ -58,7 +58,7 @@ func TestMeasure(t *testing.T) {
 func TestSummary(t *testing.T) {
 	r := results{Events: 10}
 	for round, rates := range [][2]float64{{100, 60}, {200, 100}, {100, 90}} {
-		r.Runs = append(r.Runs, run{Variant: "standard", Round: round + 1, PerSec: rates[1]}, run{Variant: pass, Round: round + 1, PerSec: rates[0]})
+		r.Runs = append(r.Runs, run{Variant: "standard", Round: round + 1, PerSec: rates[1], CPU: 3}, run{Variant: pass, Round: round + 1, PerSec: rates[0], CPU: 2})
 	}
 	r.Runs[0].Lost = 3
 	r.summarise()
@@ -71,7 +71,7 @@ func TestSummary(t *testing.T) {
 	}
 	var text strings.Builder
 	r.print(&text)
-	if !strings.Contains(text.String(), "0.50..0.90") {
+	if !strings.Contains(text.String(), "0.50..0.90") || s.CPUTimes == nil || *s.CPUTimes != (spread{1.5, 1.5, 1.5}) {
 		t.Error(text.String())
 	}
 }

@@ -167,11 +167,36 @@ func (w *worker) close() {
 // start checks and creates topics, opens the state folder and prepares a worker.
 func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, reg prometheus.Registerer, instance string) (*worker, error) {
 	dir := filepath.Join(p.StateDir, p.Name)
-	store, err := pebblestore.Open(filepath.Join(dir, "state"), pebblestore.Options{Pipeline: p.Name, Renew: true, Log: a.log})
-	if err != nil {
+	var store *pebblestore.Store
+	var topo *run.Topology
+	var opened, prepared time.Duration
+	begun := time.Now()
+	g, both := errgroup.WithContext(ctx) // what fails here ends the waiting there
+	g.Go(func() (err error) {
+		store, err = pebblestore.Open(filepath.Join(dir, "state"), pebblestore.Options{Pipeline: p.Name, Renew: true, Log: a.log})
+		opened = time.Since(begun)
+		return err
+	})
+	g.Go(func() error {
+		adm, err := a.connect(both, p, connectOptions{addrs: addrs, wait: true})
+		if err != nil {
+			return err
+		}
+		defer adm.close()
+		topo, err = run.Prepare(both, p, adm.cluster, p.Kafka.Embedded())
+		prepared = time.Since(begun)
+		return err
+	})
+	err := g.Wait()
+	fail := func(err error) (*worker, error) {
+		if store != nil {
+			err = errors.Join(err, store.Close())
+		}
 		return nil, err
 	}
-	fail := func(err error) (*worker, error) { return nil, errors.Join(err, store.Close()) }
+	if err != nil {
+		return fail(err)
+	}
 	if instance == "" {
 		id, err := workerID(dir)
 		if err != nil {
@@ -179,21 +204,12 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 		}
 		instance = p.Name + "-" + id
 	}
-	adm, err := a.connect(ctx, p, connectOptions{addrs: addrs, wait: true})
-	if err != nil {
-		return fail(err)
-	}
-	topo, err := run.Prepare(ctx, p, adm.cluster, p.Kafka.Embedded())
-	adm.close()
-	if err != nil {
-		return fail(err)
-	}
 	b, err := a.connect(ctx, p, connectOptions{addrs: addrs, wait: true, topo: topo, instance: instance, metrics: reg, feedBytes: feedBytes(a.memory, topo.Tasks), local: func() map[int]uint64 { return localSteps(store) }})
 	if err != nil {
 		return fail(err)
 	}
 	host, _ := os.Hostname()
-	a.log.Info("pipeline starts", "pipeline", p.Name, "brokers", strings.Join(addrs, ","), "tasks", topo.Tasks, "state", dir, "instance", instance)
+	a.log.Info("pipeline starts", "pipeline", p.Name, "brokers", strings.Join(addrs, ","), "tasks", topo.Tasks, "state", dir, "instance", instance, "opening", opened, "topics", prepared)
 	o := run.Options{
 		Formats: formats, Log: a.log, Metrics: reg, Now: time.Now, InstanceID: instance, Host: host, Version: version,
 		Attempts: filepath.Join(dir, "attempts"), Backfills: a.backfills,

@@ -4,7 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
@@ -75,35 +79,45 @@ func (c *Cluster) Describe(ctx context.Context, topics []string) (string, []conn
 	return cluster, infos, nil
 }
 
-// Create creates topics and waits until they can be used. One that exists is an
-// error, as is one that may not be created: the message names it. Those before it
-// are then created.
+// Create creates topics with one request and waits until they can be used. One that
+// exists is an error, as is one that may not be created: the message names it. The
+// others are created all the same.
 func (c *Cluster) Create(ctx context.Context, topics []connectors.Topic) error {
 	names := make([]string, len(topics))
+	req := kmsg.NewPtrCreateTopicsRequest()
+	req.TimeoutMillis = int32(createTimeout.Milliseconds())
 	for i, t := range topics {
 		names[i] = t.Name
 		if t.Partitions < 1 {
 			return fmt.Errorf("topic %s: %d partitions: expected 1 or more", t.Name, t.Partitions)
 		}
-		config := map[string]*string{}
-		for k, v := range t.Config {
-			config[k] = &v
+		rt := kmsg.NewCreateTopicsRequestTopic()
+		rt.Topic, rt.NumPartitions, rt.ReplicationFactor = t.Name, int32(t.Partitions), int16(t.Replication)
+		if t.Replication == 0 {
+			rt.ReplicationFactor = -1 // the broker's default
 		}
-		repl := int16(t.Replication)
-		if repl == 0 {
-			repl = -1 // the broker's default
+		for _, k := range slices.Sorted(maps.Keys(t.Config)) {
+			rc := kmsg.NewCreateTopicsRequestTopicConfig()
+			rc.Name, rc.Value = k, kmsg.StringPtr(t.Config[k])
+			rt.Configs = append(rt.Configs, rc)
 		}
-		resp, err := c.adm.CreateTopics(ctx, int32(t.Partitions), repl, config, t.Name)
+		req.Topics = append(req.Topics, rt)
+	}
+	resp, err := req.RequestWith(ctx, c.admin)
+	if err != nil {
+		return explain("creating topic "+strings.Join(names, ", "), err)
+	}
+	for _, name := range names {
+		i := slices.IndexFunc(resp.Topics, func(t kmsg.CreateTopicsResponseTopic) bool { return t.Topic == name })
+		if i < 0 {
+			return fmt.Errorf("creating topic %s: the answer lacks it", name)
+		}
+		err := kerr.ErrorForCode(resp.Topics[i].ErrorCode)
+		if said := resp.Topics[i].ErrorMessage; err != nil && said != nil && *said != "" {
+			err = fmt.Errorf("%w: %s", err, *said)
+		}
 		if err != nil {
-			return explain("creating topic "+t.Name, err)
-		}
-		r := resp[t.Name]
-		switch {
-		case r.Err == nil:
-		case r.ErrMessage != "":
-			return explain("creating topic "+t.Name, fmt.Errorf("%w: %s", r.Err, r.ErrMessage))
-		default:
-			return explain("creating topic "+t.Name, r.Err)
+			return explain("creating topic "+name, err)
 		}
 	}
 	// The brokers learn of topics one after the other.
@@ -126,6 +140,9 @@ func (c *Cluster) Create(ctx context.Context, topics []connectors.Topic) error {
 		}
 	}
 }
+
+// createTimeout is how long the controller may take to create topics.
+const createTimeout = 15 * time.Second
 
 // Committed returns all positions committed to the group, of any topic.
 func (c *Cluster) Committed(ctx context.Context) ([]connectors.Position, error) {
