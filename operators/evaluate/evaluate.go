@@ -34,7 +34,7 @@ var _ = Family.Add(operators.Define(operators.Spec[evaluateConfig]{
 		"A row whose label is neither true, false, 1 nor 0 where a probability is scored, or whose probability is not in [0, 1], is rejected, as is a number beyond ±1e100, a class of more than 256 bytes and a weight beyond 0 to 1e6.\n\n" +
 		"The state is kept a metric: one that is added later starts with the rows that come then.\n\n" +
 		"Cost: constant time a row and metric, memory of some numbers a metric; with classes, time by the logarithm of their number and memory in proportion to it, up to 4,096. " +
-		"roc_auc and pr_auc take up to 600 kB; each time rows come out roc_auc goes through a part of them, pr_auc through all. A window takes 24 to 40 bytes a row of it, for classes two texts, and is gone through each time rows come out. " +
+		"roc_auc and pr_auc take up to 450 kB; each time rows come out roc_auc goes through a part of them, pr_auc through all. A window takes 24 to 40 bytes a row of it, for classes two texts, and is gone through each time rows come out. " +
 		"With by, all this for each segment; only of segments that had rows since the last time the metrics are computed anew.",
 	Role: operators.Evaluator,
 	Columns: "Its own: `node`: string; `task`: int64; with by `segment`: string?, the value of that column, null for the total; `rows`: int64, input rows so far; a column float64? for each metric. " +
@@ -269,7 +269,7 @@ func newEvaluate(c *evaluateConfig, env *operators.Env) operators.Operator {
 }
 
 // stateVersion is the version of the states of metrics, and so of segments, which hold such.
-const stateVersion = 2
+const stateVersion = 3
 
 // stateNames are the words for kinds in the names of states.
 var stateNames = map[kind]string{probabilities: "probability", classes: "class", numbers: "number", ranks: "rank"}

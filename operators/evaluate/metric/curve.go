@@ -3,7 +3,9 @@ package metric
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"math"
+	"slices"
 )
 
 // Scored is one row of a curve.
@@ -50,102 +52,53 @@ func (s *sweep) value(precise bool) (float64, bool) {
 	return s.auc()
 }
 
-// join adds what another sweep met that began below this one, but for its precision.
-func (s *sweep) join(below *sweep) {
-	s.wins += below.wins + float64(2*s.pos*below.neg)
-	s.pos += below.pos
-	s.neg += below.neg
-}
-
 // rows sweeps rows that are in order.
 func (s *sweep) rows(rows []placed) {
-	for i := 0; i < len(rows); {
-		pos, neg, p := 0.0, 0.0, rows[i].p
-		for ; i < len(rows) && rows[i].p == p; i++ {
-			if rows[i].label {
-				pos += rows[i].weight
-			} else {
-				neg += rows[i].weight
-			}
-		}
+	for len(rows) > 0 {
+		pos, neg, rest := tied(rows, rows[0].p)
 		s.add(pos, neg)
+		rows = rest
 	}
 }
 
-// The bins of a Curve, from probability 0 to 1:
-//
-//	tail      p in [0, 1/16): 128 bins an octave (equal width inside it) for 60 octaves, down to 2^-64; below that, the first bin
-//	middle    p in [1/16, 15/16): bins of width 2^-14
-//	tail      1−p in (0, 1/16], the mirror image of the first
-//
-// Equal widths alone would put all of a rare class's small probabilities into a few bins.
+// A Curve counts the rows of each label by their probability, each distinct one by itself while there are at most mostPoints.
+// When there are more, neighbours are joined at their mean, as long as no more than one part in shares of the label's weight is in
+// one point, and no more than one part in ranks of what is above it, since few rows at the top decide about the precision. So
+// points lie where the rows do, whether that is everywhere or within a millionth. Labels are kept apart because a mean of both
+// would shift each towards the other, in all points alike.
 const (
-	tailOctaves = 60
-	tailBins    = tailOctaves * tailPer
-	tailPer     = 1 << tailBits
-	tailBits    = 7
-	middleScale = 1 << 14
-	middleFirst = middleScale / 16
-	middleBins  = middleScale - 2*middleFirst
-	aucBins     = middleBins + 2*tailBins
-	tailTop     = 1023 - 5 // the biased exponent of [1/32, 1/16)
+	mostPoints = 8192
+	shares     = 4096
+	ranks      = 64
+	recentRows = 1024
 )
-
-// bin gives the bin of a probability in [0, 1].
-func bin(p float64) int {
-	switch {
-	case p < 1.0/16:
-		return tail(p)
-	case p < 15.0/16:
-		return tailBins + int(p*middleScale) - middleFirst // exact: middleScale is a power of two
-	}
-	// 1−p is exact here; 1/16 itself belongs to the mirror of the last tail bin.
-	return aucBins - 1 - tail(min(1-p, math.Nextafter(1.0/16, 0)))
-}
-
-// tail gives the tail bin of p < 1/16, rising with p.
-func tail(p float64) int {
-	b := math.Float64bits(p)
-	octave := int(b>>52) - (tailTop - tailOctaves + 1)
-	if octave < 0 {
-		return 0
-	}
-	return octave<<tailBits + int(b>>(52-tailBits)&(tailPer-1))
-}
-
-// exactRows is the number of rows up to which a Curve over the run keeps all of them.
-const exactRows = 4096
 
 // CurveState is what Curve remembers.
 type CurveState struct {
-	Exact    []Scored  // all rows, while there are few
-	Binned   bool      // there were more: the rows are in the bins
-	Pos, Neg Histogram // weight of the rows by bin, true and false
+	Pos, Neg Points   // true and false rows
+	Recent   []Scored // rows that are not in the points yet, fewer than recentRows
 }
 
-// Curve is an area under a curve over all rows: exact, ties counting half, up to 4096 rows, and from then on in fixed memory
-// (475 kB), with probabilities in 29,696 bins and pairs in one bin counting half. The bins cost less than 1e-5, or 1e-4 where
-// all probabilities lie within a hundredth of each other. The order of rows does not matter, nor how they were split before a
-// merge. Probabilities are clipped to [0, 1].
+// Points are rows of one label, by ascending probability.
+type Points struct {
+	P      []float64
+	Weight Histogram
+	Joined float64 // points of at most this weight may be joined ones
+}
+
+// Curve is an area under a curve over all rows, in fixed memory (450 kB), ties counting half. It is exact up to 8,192 distinct
+// probabilities of each label, and then good to 1e-5 (the average precision to 1e-4), wherever the probabilities lie, but three
+// times worse after a sudden change of where. Probabilities are clipped to [0, 1].
 type Curve struct {
-	precise bool // averagePrecision is read, which needs a sweep over all bins
+	precise bool // averagePrecision is read, which needs a sweep over all points
 	s       CurveState
 
 	// What follows from s, as of the last value. A state that was loaded lies elsewhere than the one before.
-	order  order
-	exact  *Scored  // the first row in order
-	blocks []block  // of the bins
-	binned *float64 // the first bin in blocks
-	swept  sweep    // memory of Value
+	order    order
+	recent   *Scored // the first row in order
+	pos, neg below
+	wins     float64 // of the points, as in sweep
 }
-
-// block is what a sweep meets in blockBins neighbouring bins.
-type block struct {
-	swept sweep
-	known bool
-}
-
-const blockBins = 128
 
 func newCurve(precise bool) func(Options) Binary {
 	return func(Options) Binary { return &Curve{precise: precise} }
@@ -153,105 +106,220 @@ func newCurve(precise bool) func(Options) Binary {
 
 // UpdateBinary implements Binary.
 func (m *Curve) UpdateBinary(label bool, p, w float64) {
-	if math.IsNaN(p) {
+	if math.IsNaN(p) || w == 0 {
 		return
 	}
-	p = min(max(p, 0), 1)
 	s := &m.s
-	if !s.Binned {
-		if len(s.Exact) < exactRows {
-			if s.Exact == nil {
-				s.Exact = make([]Scored, 0, exactRows)
-			}
-			s.Exact = append(s.Exact, Scored{p, w, label})
-			return
-		}
-		s.toBins()
+	if s.Recent == nil {
+		s.Recent = make([]Scored, 0, recentRows)
 	}
-	b := s.count(label, p, w)
-	if m.blocks != nil {
-		m.blocks[b/blockBins].known = false
-	}
-}
-
-func (s *CurveState) toBins() {
-	s.Binned = true
-	s.Pos, s.Neg = make(Histogram, aucBins), make(Histogram, aucBins)
-	for _, r := range s.Exact {
-		s.count(r.Label, r.P, r.Weight)
-	}
-	s.Exact = nil
-}
-
-func (s *CurveState) count(label bool, p, w float64) int {
-	b := bin(p)
-	if label {
-		s.Pos[b] += w
-	} else {
-		s.Neg[b] += w
-	}
-	return b
-}
-
-// Value implements Metric. It costs time in proportion to what came since the last one, beside one pass over the 4096 rows, the
-// blocks or, for the average precision, the bins.
-func (m *Curve) Value() (float64, bool) {
-	s := &m.swept
-	*s = sweep{}
-	if m.s.Binned {
-		m.bins(s)
-		return s.value(m.precise)
-	}
-	if exact := first(m.s.Exact); exact != m.exact {
-		m.exact = exact
-		m.order.clear()
-	}
-	for i := m.order.next; int(i) < len(m.s.Exact); i++ {
-		m.order.add(&m.s.Exact[i], i)
-	}
-	m.order.settle(0)
-	s.rows(m.order.rows)
-	return s.value(m.precise)
-}
-
-// bins sweeps the bins.
-func (m *Curve) bins(s *sweep) {
-	if binned := first(m.s.Pos); binned != m.binned {
-		m.binned = binned
+	s.Recent = append(s.Recent, Scored{min(max(p, 0), 1), w, label})
+	if len(s.Recent) >= recentRows {
+		rows := m.rows()
+		s.Pos.add(rows, true)
+		s.Neg.add(rows, false)
+		s.Recent = s.Recent[:0]
 		m.forget()
 	}
-	for k := len(m.blocks) - 1; k >= 0; k-- {
-		b := &m.blocks[k]
-		if !b.known {
-			*b = block{known: true}
-			m.sweep(k, &b.swept)
+}
+
+// rows returns the recent rows in order.
+func (m *Curve) rows() []placed {
+	if recent := first(m.s.Recent); recent != m.recent {
+		m.recent = recent
+		m.order.clear()
+	}
+	for i := m.order.next; int(i) < len(m.s.Recent); i++ {
+		m.order.add(&m.s.Recent[i], i)
+	}
+	m.order.settle(0)
+	return m.order.rows
+}
+
+// add takes up the rows of a label, which are in order.
+func (l *Points) add(rows []placed, label bool) {
+	i := len(l.P) - 1
+	for _, r := range rows {
+		if r.label == label {
+			l.P, l.Weight = append(l.P, 0), append(l.Weight, 0)
 		}
-		if m.precise && b.swept.pos > 0 {
-			m.sweep(k, s)
+	}
+	k := len(l.P)
+	for _, r := range rows {
+		if r.label != label {
+			continue
+		}
+		for ; i >= 0 && l.P[i] > r.p; i-- {
+			k--
+			l.P[k], l.Weight[k] = l.P[i], l.Weight[i]
+		}
+		switch {
+		case i >= 0 && l.P[i] == r.p:
+			l.Weight[i] += r.weight
+		case k < len(l.P) && l.P[k] == r.p:
+			l.Weight[k] += r.weight
+		default:
+			k--
+			l.P[k], l.Weight[k] = r.p, r.weight
+		}
+	}
+	l.P, l.Weight = append(l.P[:i+1], l.P[k:]...), append(l.Weight[:i+1], l.Weight[k:]...) // the first i+1 stayed where they were
+	l.thin()
+}
+
+// thin joins points until they are few enough.
+func (l *Points) thin() {
+	if len(l.P) <= mostPoints {
+		return
+	}
+	all := 0.0
+	for _, w := range l.Weight {
+		all += w
+	}
+	for l.Joined = all / shares; len(l.P) > mostPoints; l.Joined *= 2 {
+		l.join(l.Joined)
+	}
+}
+
+// join joins neighbours that have together at most so much weight and one part in ranks of what is above them, and drops those
+// without.
+func (l *Points) join(most float64) {
+	n, above := len(l.P), 0.0
+	for i := n - 1; i >= 0; i-- {
+		p, w := l.P[i], l.Weight[i]
+		switch {
+		case w == 0:
+			continue
+		case n < len(l.P) && l.Weight[n]+w <= min(most, (above+w)/ranks):
+			l.Weight[n] += w
+			l.P[n] = max(l.P[n]+float64((p-l.P[n])*(w/l.Weight[n])), p)
+		default:
+			n--
+			l.P[n], l.Weight[n] = p, w
+		}
+		above += w
+	}
+	l.P, l.Weight = append(l.P[:0], l.P[n:]...), append(l.Weight[:0], l.Weight[n:]...)
+}
+
+// below has the weight of the points before each of a list, and last that of all.
+type below struct {
+	weight []float64
+	of     *float64 // the first point
+}
+
+// stale tells whether the points are others.
+func (b *below) stale(l *Points) bool { return b.of != first(l.P) || len(b.weight) != len(l.P)+1 }
+
+func (b *below) count(l *Points) {
+	b.of, b.weight = first(l.P), append(b.weight[:0], 0)
+	all := 0.0
+	for _, w := range l.Weight {
+		all += w
+		b.weight = append(b.weight, all)
+	}
+}
+
+// all is the weight of all points.
+func (b *below) all() float64 { return b.weight[len(b.weight)-1] }
+
+// around returns the weight of the points below p, and of those up to p.
+func (b *below) around(l *Points, p float64) (under, upTo float64) {
+	i, found := slices.BinarySearch(l.P, p)
+	if found {
+		return b.weight[i], b.weight[i+1]
+	}
+	return b.weight[i], b.weight[i]
+}
+
+// Value implements Metric. It costs time by the number of recent rows, and for the average precision of points; after each
+// recentRows rows, of points as well.
+func (m *Curve) Value() (float64, bool) {
+	rows := m.rows()
+	if m.precise {
+		s := m.s.sweep(rows)
+		return s.averagePrecision()
+	}
+	if m.pos.stale(&m.s.Pos) || m.neg.stale(&m.s.Neg) {
+		m.pos.count(&m.s.Pos)
+		m.neg.count(&m.s.Neg)
+		s := m.s.sweep(nil)
+		m.wins = s.wins
+	}
+	var s sweep
+	s.rows(rows)
+	s.wins += m.wins + m.crossing()
+	s.pos += m.pos.all()
+	s.neg += m.neg.all()
+	return s.auc()
+}
+
+// sweep goes down the points and rows that are in order.
+func (s *CurveState) sweep(rows []placed) sweep {
+	var out sweep
+	i, j := len(s.Pos.P)-1, len(s.Neg.P)-1
+	for i >= 0 || j >= 0 || len(rows) > 0 {
+		p := math.Inf(-1)
+		if i >= 0 {
+			p = s.Pos.P[i]
+		}
+		if j >= 0 {
+			p = max(p, s.Neg.P[j])
+		}
+		if len(rows) > 0 {
+			p = max(p, rows[0].p)
+		}
+		pos, neg, rest := tied(rows, p)
+		rows = rest
+		if i >= 0 && s.Pos.P[i] == p {
+			pos += s.Pos.Weight[i]
+			i--
+		}
+		if j >= 0 && s.Neg.P[j] == p {
+			neg += s.Neg.Weight[j]
+			j--
+		}
+		out.add(pos, neg)
+		if pos > 0 && pos <= s.Pos.Joined { // its rows were above and below: the precision is that in their midst
+			midst := out.pos - float64(pos/2)
+			out.precision += float64(pos*(midst/(midst+out.neg))) - float64(pos*(out.pos/(out.pos+out.neg)))
+		}
+	}
+	return out
+}
+
+// crossing counts the pairs of recent rows and points, as sweep.wins.
+func (m *Curve) crossing() float64 {
+	wins := 0.0
+	for _, r := range m.order.rows {
+		if r.label {
+			under, upTo := m.neg.around(&m.s.Neg, r.p)
+			wins += float64(r.weight * (under + upTo))
 		} else {
-			s.join(&b.swept)
+			under, upTo := m.pos.around(&m.s.Pos, r.p)
+			wins += float64(r.weight * (m.pos.all() - under + (m.pos.all() - upTo)))
 		}
 	}
+	return wins
 }
 
-// sweep goes down the bins of a block.
-func (m *Curve) sweep(k int, s *sweep) {
-	pos, neg := m.s.Pos[k*blockBins:][:blockBins], m.s.Neg[k*blockBins:][:blockBins]
-	for b := blockBins - 1; b >= 0; b-- {
-		if pos[b] != 0 || neg[b] != 0 {
-			s.add(pos[b], neg[b])
-		}
-	}
-}
-
-// forget makes the next value be computed from all bins.
+// forget makes the next value be computed from the whole state.
 func (m *Curve) forget() {
-	if m.blocks == nil {
-		m.blocks = make([]block, aucBins/blockBins)
+	m.pos.weight, m.neg.weight = m.pos.weight[:0], m.neg.weight[:0]
+	m.order.clear()
+}
+
+// tied adds up the rows at p, which come first.
+func tied(rows []placed, p float64) (pos, neg float64, rest []placed) {
+	n := 0
+	for ; n < len(rows) && rows[n].p == p; n++ {
+		if rows[n].label {
+			pos += rows[n].weight
+		} else {
+			neg += rows[n].weight
+		}
 	}
-	for k := range m.blocks {
-		m.blocks[k].known = false
-	}
+	return pos, neg, rows[n:]
 }
 
 // first tells where a slice lies.
@@ -268,26 +336,29 @@ func (m *Curve) Merge(other Metric) error {
 	if !ok {
 		return mismatch(m, other)
 	}
-	for _, r := range o.s.Exact {
+	m.s.Pos.merge(&o.s.Pos)
+	m.s.Neg.merge(&o.s.Neg)
+	m.forget()
+	for _, r := range o.s.Recent {
 		m.UpdateBinary(r.Label, r.P, r.Weight)
-	}
-	if o.s.Binned {
-		if !m.s.Binned {
-			m.s.toBins()
-		}
-		for b := range o.s.Pos {
-			m.s.Pos[b] += o.s.Pos[b]
-			m.s.Neg[b] += o.s.Neg[b]
-		}
-		m.forget()
 	}
 	return nil
 }
 
+func (l *Points) merge(o *Points) {
+	var rows []placed
+	for i := len(o.P) - 1; i >= 0; i-- {
+		rows = append(rows, placed{p: o.P[i], weight: o.Weight[i]})
+	}
+	l.Joined = max(l.Joined, o.Joined)
+	l.add(rows, false)
+}
+
 // Reset implements Metric.
 func (m *Curve) Reset() {
-	m.s = CurveState{Exact: m.s.Exact[:0]}
-	m.order.clear()
+	s := &m.s
+	m.s = CurveState{Points{P: s.Pos.P[:0], Weight: s.Pos.Weight[:0]}, Points{P: s.Neg.P[:0], Weight: s.Neg.Weight[:0]}, s.Recent[:0]}
+	m.forget()
 }
 
 // State implements Metric; the pointer is a *CurveState.
@@ -295,13 +366,15 @@ func (m *Curve) State() any { return &m.s }
 
 // Scale implements Scaler.
 func (m *Curve) Scale(f float64) {
-	for i := range m.s.Exact {
-		scale(f, &m.s.Exact[i].Weight)
+	for i := range m.s.Recent {
+		scale(f, &m.s.Recent[i].Weight)
 	}
-	for b := range m.s.Pos {
-		scale(f, &m.s.Pos[b], &m.s.Neg[b])
+	for _, l := range []*Points{&m.s.Pos, &m.s.Neg} {
+		for i := range l.Weight {
+			scale(f, &l.Weight[i])
+		}
+		scale(f, &l.Joined)
 	}
-	m.order.clear()
 	m.forget()
 }
 
@@ -356,11 +429,11 @@ func (h *Histogram) LoadState(src []byte) error {
 }
 
 func init() {
-	const exact = "Over the run it is exact up to 4,096 rows and from then on binned (29,696 bins, good to 1e-5); with a window it is exact."
+	const exact = "Over the run it is exact up to 8,192 distinct probabilities of each label, and then good to %s wherever they lie; with a window it is exact."
 	register(Spec{Name: "roc_auc", Best: Higher, Hi: 1,
-		Doc:    "Area under the ROC curve, ties counting half; undefined until both labels were seen. " + exact,
+		Doc:    "Area under the ROC curve, ties counting half; undefined until both labels were seen. " + fmt.Sprintf(exact, "1e-5"),
 		Binary: newCurve(false)})
 	register(Spec{Name: "pr_auc", Best: Higher, Hi: 1,
-		Doc:    "Average precision: the area under the precision-recall curve as a sum of steps; undefined before the first true label. " + exact,
+		Doc:    "Average precision: the area under the precision-recall curve as a sum of steps; undefined before the first true label. " + fmt.Sprintf(exact, "1e-4"),
 		Binary: newCurve(true)})
 }

@@ -1,6 +1,7 @@
 package metric
 
 import (
+	"fmt"
 	"math"
 	"testing"
 
@@ -89,19 +90,31 @@ func TestCurveAsked(t *testing.T) {
 	}
 }
 
-// scores are the kinds of probability that learners give, and the error that bins may have on them.
-var scores = []struct {
-	name      string
-	p         func(label bool, i uint64) float64
-	tolerance float64
-}{
-	{"spread", func(label bool, i uint64) float64 { return sigmoid(normal(i) + shift(label)) }, 1e-6},
-	{"timid", func(label bool, i uint64) float64 { return sigmoid((normal(i) + shift(label)) / 200) }, 1e-4},
-	{"rare", func(label bool, i uint64) float64 { return sigmoid((normal(i)+shift(label))/2 - 6) }, 1e-5},
-	{"certainly true", func(label bool, i uint64) float64 { return sigmoid(8 * (normal(i) + shift(label) + 1)) }, 1e-6},
-	{"certainly false", func(label bool, i uint64) float64 { return sigmoid(8 * (normal(i) - shift(label) - 1)) }, 1e-6},
-	{"few", func(label bool, i uint64) float64 { return math.Round(10*sigmoid(normal(i)+shift(label))) / 10 }, 1e-12},
-	{"single", func(label bool, i uint64) float64 { return float64(float32(sigmoid(3 * (normal(i) + shift(label))))) }, 1e-6},
+// scores are the kinds of probability that learners give, as functions of a score that is normal, and one higher if the label is
+// true: spread, saturated, within a millionth of each other, of few values, and moving.
+var scores = map[string]func(z float64, i uint64) float64{
+	"spread":            func(z float64, _ uint64) float64 { return sigmoid(z) },
+	"uniform":           func(z float64, _ uint64) float64 { return 0.5 * math.Erfc(-z/math.Sqrt2) },
+	"timid":             func(z float64, _ uint64) float64 { return sigmoid(z / 200) },
+	"rare":              func(z float64, _ uint64) float64 { return sigmoid(z/20 - 7) },
+	"saturated":         func(z float64, _ uint64) float64 { return sigmoid(30 * z) },
+	"saturated at 0":    func(z float64, _ uint64) float64 { return sigmoid(100 * (z - 2)) },
+	"saturated at 1":    func(z float64, _ uint64) float64 { return sigmoid(8 * (z + 1)) },
+	"overflowing":       func(z float64, _ uint64) float64 { return sigmoid(400 * z) },
+	"close to 0":        func(z float64, _ uint64) float64 { return 1e-6 * (2 + math.Tanh(z)) },
+	"close to 1":        func(z float64, _ uint64) float64 { return 1 - 1e-6*(1+0.01*math.Tanh(z)) },
+	"close together":    func(z float64, _ uint64) float64 { return 0.5 + 1e-7*z },
+	"few":               func(z float64, _ uint64) float64 { return math.Round(100*sigmoid(z)) / 100 },
+	"single":            func(z float64, _ uint64) float64 { return float64(float32(sigmoid(3 * z))) },
+	"equal at first":    func(z float64, i uint64) float64 { return sigmoid(z / 20 * min(1, float64(i/5000))) },
+	"wider and wider":   func(z float64, i uint64) float64 { return sigmoid(z * 3e-5 * float64(i)) },
+	"higher and higher": func(z float64, i uint64) float64 { return sigmoid(z + 3e-4*float64(i)) },
+	"sudden": func(z float64, i uint64) float64 {
+		if i < 10_000 {
+			return sigmoid(z)
+		}
+		return 0.9 + 1e-7*z
+	},
 }
 
 func sigmoid(z float64) float64 { return 1 / (1 + math.Exp(-z)) }
@@ -115,75 +128,56 @@ func normal(i uint64) float64 {
 	return math.Sqrt(-2*math.Log(1-splitmix.Uniform(21, 2*i))) * math.Cos(2*math.Pi*splitmix.Uniform(21, 2*i+1))
 }
 
-// Up to 4,096 rows the value is exact; the error of the bins that then take over shrinks as rows come.
-func TestRunAUCBins(t *testing.T) {
-	for _, c := range scores {
-		run, exact := runAUC(), windowAUC(MaxWindow)
-		for i := range uint64(100_000) {
-			label := splitmix.Uniform(22, i) < 0.2
-			p := c.p(label, i)
-			run.UpdateBinary(label, p, 1)
-			exact.UpdateBinary(label, p, 1)
-			switch i + 1 {
-			case exactRows:
-				near(t, c.name+" before bins", value(t, run), value(t, exact), 0)
-			case exactRows + 1:
-				if !run.s.Binned {
-					t.Error("no bins after the exact rows")
-				}
-				near(t, c.name+" at the first bins", value(t, run), value(t, exact), 2e-5+4*c.tolerance)
-			case 100_000:
-				near(t, c.name+" at the end", value(t, run), value(t, exact), c.tolerance)
+// The value over the run against the exact one, of many rows with true labels and of few.
+func TestCurveOfManyRows(t *testing.T) {
+	const rows = 24_000
+	for _, share := range []float64{0.4, 0.004} {
+		labels, z := make([]bool, rows), make([]float64, rows)
+		for i := range uint64(rows) {
+			labels[i] = splitmix.Uniform(22, i) < share
+			z[i] = normal(i) + shift(labels[i])
+		}
+		for name, p := range scores {
+			auc, precision := newCurve(false)(Options{}).(*Curve), newCurve(true)(Options{})
+			exact := order{}
+			for i, label := range labels {
+				r := Scored{p(z[i], uint64(i)), 1, label}
+				auc.UpdateBinary(label, r.P, 1)
+				precision.UpdateBinary(label, r.P, 1)
+				exact.add(&r, uint32(i))
+			}
+			exact.settle(0)
+			var want sweep
+			want.rows(exact.rows)
+			a, _ := want.auc()
+			b, _ := want.averagePrecision()
+			tolerance := map[string]float64{"few": 1e-12, "sudden": 3e-5}[name]
+			if tolerance == 0 {
+				tolerance = 1e-5
+			}
+			near(t, fmt.Sprint("roc_auc of ", name, ", true: ", share), value(t, auc), a, tolerance)
+			near(t, fmt.Sprint("pr_auc of ", name, ", true: ", share), value(t, precision), b, 10*tolerance)
+			if n := max(len(auc.s.Pos.P), len(auc.s.Neg.P)); n > mostPoints {
+				t.Errorf("%s: %d points", name, n)
 			}
 		}
 	}
 }
 
-func TestBins(t *testing.T) {
-	if bin(0) != 0 || bin(1) != aucBins-1 || bin(math.SmallestNonzeroFloat64) != 0 {
-		t.Errorf("ends in bins %d and %d of %d", bin(0), bin(1), aucBins)
-	}
-	if aucBins < 1<<14 {
-		t.Errorf("%d bins", aucBins)
-	}
-	seen, last, previous := make([]bool, aucBins), 0, 0.0
-	step := func(p float64) {
-		b := bin(p)
-		if b < last || b >= aucBins {
-			t.Fatalf("bin %d at %v after bin %d at %v", b, p, last, previous)
-		}
-		seen[b], last, previous = true, b, p
-	}
-	for e := 64; e >= 5; e-- { // the lower tail, from 2^-64
-		for k := range 256 {
-			step(math.Ldexp(1+float64(k)/256, -e))
-		}
-	}
-	for k := 2 * middleFirst; k < 2*(middleScale-middleFirst); k++ {
-		step(float64(k) / (2 * middleScale))
-	}
-	for e := 5; e <= 64; e++ { // the upper tail, as 1−p
-		for k := 255; k >= 0; k-- {
-			if q := math.Ldexp(1+float64(k)/256, -e); 1-q > previous {
-				step(1 - q)
+// As long as no more distinct probabilities came, the value is exact.
+func TestCurveOfFewProbabilities(t *testing.T) {
+	run, exact := newCurve(false)(Options{}), windowAUC(MaxWindow)
+	for i := range uint64(50_000) {
+		label := splitmix.Uniform(6, i) < 0.3
+		p := math.Floor(mostPoints*sigmoid(normal(i)+shift(label))) / mostPoints
+		w := math.Ceil(3 * splitmix.Uniform(5, i))
+		run.UpdateBinary(label, p, w)
+		exact.UpdateBinary(label, p, w)
+		if i%10_000 == 0 || i == 49_999 {
+			got, ok := run.Value()
+			if want, defined := exact.Value(); got != want || ok != defined {
+				t.Errorf("row %d: %v %v, want %v %v", i, got, ok, want, defined)
 			}
-		}
-	}
-	step(1)
-	missing := 0
-	for b := range aucBins {
-		if !seen[b] {
-			missing++
-		}
-	}
-	// Above 1−2^-53 there are no numbers but 1, so the last octaves of the upper tail stay empty.
-	if want := 20 * tailPer; missing > want {
-		t.Errorf("%d bins that no probability meets, want at most %d", missing, want)
-	}
-	for k := range uint64(100000) { // mirror: p and 1−p in opposite bins, but for bins' edges
-		p := splitmix.Uniform(23, k) / 16
-		if d := bin(1-p) - (aucBins - 1 - bin(1-(1-p))); d < -1 || d > 1 {
-			t.Fatalf("bin %d at %v, bin %d at 1 minus it", bin(p), p, bin(1-p))
 		}
 	}
 }
