@@ -29,6 +29,7 @@ func TestFeaturesAreNamed(t *testing.T) {
 	for _, config := range []string{
 		"{bits: 20, numeric: [b, a], categorical: [s, u, b], cross: [[s, u], [b, s, u]], text: [z, s], sparse: [v]}",
 		"{bits: 8, numeric: [a], scale: none, categorical: [s], text: [s], ngrams: 3}",
+		"{bits: 20, text: [z, s], ngrams: 2, chars: {min: 1, max: 4}}",
 		"{bits: 16, numeric: [a, b], missing: zero, polynomial: 3, dates: [b], text: [s], tokens: tfidf}",
 		"{bits: 16, numeric: [a, b], missing: indicator, polynomial: 2, dates: [b], cycles: year, text: [s], tokens: count}",
 		"{bits: 11, numeric: [a], scale: minmax, text: [s], tokens: count, sparse: [v], raw: true}",

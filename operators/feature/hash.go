@@ -16,6 +16,9 @@ const hashVersion = 1
 // of one column and one spelling are two features.
 const textSeed = 0
 
+// charSeed is the seed of the runs of characters of a text's tokens.
+const charSeed = 1<<64 - 2
+
 // nullSeed is the seed of the feature that says that a number is missing.
 const nullSeed = 1<<64 - 1
 

@@ -21,7 +21,7 @@ func TestHashVectors(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines := vectorLine.FindAllStringSubmatch(string(doc), -1)
-	if len(lines) != 18 {
+	if len(lines) != 20 {
 		t.Fatalf("found %d vectors", len(lines))
 	}
 	chain := func(seed uint64, texts ...string) string {
@@ -67,6 +67,7 @@ func TestVectorize(t *testing.T) {
 		{"crosses in order", "cross: [[user, site], [site, user]]", "user:string,site:string?\nu1,a\nu1,\n", "132328:1 61817:1\n"},
 		{"token", "text: [message]", "message:string\n\"  HeLLo, hello! \"\n--\n", "38524:1\n"},
 		{"counted tokens", "text: [message], tokens: count", "message:string\nhello hello hello\n", "38524:3"},
+		{"characters", "text: [message], ngrams: 0, chars: {min: 3, max: 3}", "message:string\nhe\n", "27854:1 208431:1"},
 		{"runs of tokens", "text: [message], ngrams: 2", "message:string\nhello\n", "38524:1"},
 		{"sparse", "sparse: [terms]", "terms:sparse?,z\n7:0.5 4294967295:2,0\n,0\n", "241423:0.5 108848:2\n"},
 		{"raw", "sparse: [terms], raw: true", "terms:sparse\n7:0.5 262143:2 7:1\n", "7:0.5 262143:2 7:1"},
@@ -147,25 +148,26 @@ func TestRejectedRows(t *testing.T) {
 func TestConfigurations(t *testing.T) {
 	const in = "n:int64,s:string,f:float64,x:sparse\n"
 	for config, want := range map[string]string{
-		"{}":                                  "there is nothing to vectorize",
-		"{numeric: [s]}":                      `column "s" is string`,
-		"{categorical: [f]}":                  `column "f" is float64`,
-		"{text: [n]}":                         `column "n" is int64`,
-		"{sparse: [f]}":                       `column "f" is float64`,
-		"{cross: [[s]]}":                      "cross[0] has 1 columns",
-		"{cross: [[s, m]]}":                   `no column "m"`,
-		"{numeric: [n], bits: 7}":             "bits is 7",
-		"{numeric: [n], bits: 31}":            "bits is 31",
-		"{numeric: [n], scale: robus}":        "scale is",
-		"{text: [s], polynomial: 2}":          "there are no numbers to multiply",
-		"{dates: [s]}":                        `column "s" is string`,
-		"{dates: [n], cycles: [hour]}":        `expected one of day, week, year`,
-		"{numeric: [n], missing: nan}":        "missing is",
-		"{numeric: [n], fading: 0}":           "fading is 0",
-		"{numeric: [n], window: 3}":           "window is 3",
-		"{numeric: [n], as: f}":               `column "f" exists already`,
-		"{numeric: [n], ngrams: 0}":           "ngrams is 0",
-		"{categorical: [s], numeric: [f, g]}": `no column "g"`,
+		"{}":                                   "there is nothing to vectorize",
+		"{numeric: [s]}":                       `column "s" is string`,
+		"{categorical: [f]}":                   `column "f" is float64`,
+		"{text: [n]}":                          `column "n" is int64`,
+		"{sparse: [f]}":                        `column "f" is float64`,
+		"{cross: [[s]]}":                       "cross[0] has 1 columns",
+		"{cross: [[s, m]]}":                    `no column "m"`,
+		"{numeric: [n], bits: 7}":              "bits is 7",
+		"{numeric: [n], bits: 31}":             "bits is 31",
+		"{numeric: [n], scale: robus}":         "scale is",
+		"{text: [s], polynomial: 2}":           "there are no numbers to multiply",
+		"{dates: [s]}":                         `column "s" is string`,
+		"{dates: [n], cycles: [hour]}":         `expected one of day, week, year`,
+		"{numeric: [n], missing: nan}":         "missing is",
+		"{numeric: [n], fading: 0}":            "fading is 0",
+		"{numeric: [n], window: 3}":            "window is 3",
+		"{numeric: [n], as: f}":                `column "f" exists already`,
+		"{numeric: [n], ngrams: 0}":            "ngrams is 0",
+		"{text: [s], chars: {min: 5, max: 3}}": "min is 5, above max: 3",
+		"{categorical: [s], numeric: [f, g]}":  `no column "g"`,
 	} {
 		if _, err := optest.Run(operators.Merge(&Family).Lookup("vectorize"), config, in); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want an error with %q", config, err, want)

@@ -114,6 +114,23 @@ func TestTFIDFAgreesWithScikitLearn(t *testing.T) {
 	}
 }
 
+func TestCharactersAgreeWithScikitLearn(t *testing.T) {
+	for row, want := range reference(t, "chars.csv") {
+		got, index := features(t, "{bits: 24, text: [m], ngrams: 0, tokens: count, chars: {min: "+want["min"]+", max: 4}}", "m:string\n"+want["text"]+"\n")
+		runs := strings.Split(want["runs"], "|")
+		if len(runs) != len(got[0]) {
+			t.Fatalf("row %d has %d features, scikit-learn %d", row, len(got[0]), len(runs))
+		}
+		for _, r := range runs {
+			run, n, _ := strings.Cut(r, ":")
+			k := slices.Index(index[0], uint32(nameHash(charSeed, "m", run))&(1<<24-1))
+			if k < 0 || float64(got[0][k]) != parse(t, n) {
+				t.Fatalf("row %d, %q: %v, scikit-learn has %s", row, run, got[0], n)
+			}
+		}
+	}
+}
+
 func TestPolynomialAgreesWithScikitLearn(t *testing.T) {
 	want := reference(t, "polynomial.csv")
 	got, index := features(t, "{bits: 24, numeric: [a, b, c], scale: none, polynomial: 3}", rowsOf("a,b,c", want, "a", "b", "c"))

@@ -16,6 +16,7 @@ type textColumn struct {
 	ngrams int
 	count  bool
 	rarity *rarity // set for tf-idf
+	chars  charRuns
 
 	token  []byte    // the token being read, in lower case
 	chains [6]uint64 // chains[k]: the chain over the last k tokens; chains[0] is the seed
@@ -77,6 +78,9 @@ func (t *textColumn) endToken() {
 	if len(t.token) == 0 {
 		return
 	}
+	if t.chars.most > 0 {
+		t.chars.add(t)
+	}
 	t.run = min(t.run+1, t.ngrams)
 	for k := t.run; k >= 1; k-- {
 		t.chains[k] = link(t.chains[k-1], t.token)
@@ -86,4 +90,38 @@ func (t *textColumn) endToken() {
 		t.spelt.add(t)
 	}
 	t.token = t.token[:0]
+}
+
+// charRuns are runs of neighbouring characters of a token, with a space before and
+// behind it.
+type charRuns struct {
+	seed        uint64
+	least, most int // characters of a run; most 0 = none
+
+	marked []byte // the token with its spaces
+	starts []int  // where its characters begin, and its end
+}
+
+// add appends the runs of the token just read: those of least to most characters,
+// or where the token is shorter than least the whole of it.
+func (c *charRuns) add(t *textColumn) {
+	c.marked = append(append(append(c.marked[:0], ' '), t.token...), ' ')
+	c.starts = c.starts[:0]
+	for i, b := range c.marked {
+		if utf8.RuneStart(b) {
+			c.starts = append(c.starts, i)
+		}
+	}
+	n := len(c.starts)
+	c.starts = append(c.starts, len(c.marked))
+	for k := min(c.least, n); k <= min(c.most, n); k++ {
+		for i := 0; i+k <= n; i++ {
+			run := c.marked[c.starts[i]:c.starts[i+k]]
+			h := link(c.seed, run)
+			t.found = append(t.found, h)
+			if t.spelt != nil {
+				t.spelt.runs[h] = string(run)
+			}
+		}
+	}
 }

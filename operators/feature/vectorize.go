@@ -20,7 +20,7 @@ var _ = Family.Add(operators.Define(operators.Spec[vectorizeConfig]{
 		"polynomial: with n above 1, every product of 2 to n of the scaled numbers, repeats included, so powers as well; one with a missing factor is absent. " +
 		"dates: for each cycle the sine and the cosine of the part of it that has passed (UTC), so that 23:59 and 00:00, and December and January, are neighbours: day has the hour, week (from Monday 00:00) the weekday, year the month. " +
 		"categorical: one feature a value, 1. cross: one feature a combination of values, 1, of any number of columns. " +
-		"text: one feature a token, where a token is a run of letters, marks and decimal digits in lower case; with ngrams: n also every run of up to n neighbouring tokens. " +
+		"text: one feature a token, where a token is a run of letters, marks and decimal digits in lower case; with ngrams: n also every run of up to n neighbouring tokens; with chars also every run of min to max neighbouring characters of a token with a space before and behind it (what scikit-learn calls char_wb), or the whole of a shorter one. " +
 		"sparse: every entry, with the value it has, its index hashed with the column's name, or with raw: true taken as it is.\n\n" +
 		"A null gives no feature and does not touch the column's scaler; a cross with a null part gives none. What a null in numeric gives can be chosen, see missing. " +
 		"Scalers learn a value and scale it then: standard subtracts the mean and divides by the standard deviation of all values so far (Welford, Technometrics 4, 1962), and holds the result to ±clip; a value further than 100 deviations from the mean is learnt as one at 100, after the first 100 values, so that one absurd value does not flatten the column; " +
@@ -52,6 +52,11 @@ var _ = Family.Add(operators.Define(operators.Spec[vectorizeConfig]{
 		Config: "vectorize: {bits: 8, text: [m], tokens: tfidf}",
 		In:     "m:string\nthe cat\nthe dog\nthe the cat\n",
 		Out:    "m,features\nthe cat,180:0.70710677 182:0.70710677\nthe dog,39:0.81480247 180:0.5797387\nthe the cat,180:0.84080195 182:0.5413428\n",
+	}, {
+		Title:  "Runs of three characters",
+		Config: "vectorize: {bits: 8, text: [m], ngrams: 0, chars: {min: 3, max: 3}}",
+		In:     "m:string\nthe cat\na hat\n",
+		Out:    "m,features\nthe cat,201:1 238:1 227:1 145:1 118:1 116:1\na hat,124:1 148:1 160:1 116:1\n",
 	}},
 	Build: newVectorizer,
 }))
@@ -73,9 +78,24 @@ type vectorizeConfig struct {
 	text        []spec.Column
 	ngrams      int
 	tokens      string
+	byChars     bool
+	chars       charsConfig
 	sparse      []spec.Column
 	raw         bool
 	as          string
+}
+
+type charsConfig struct{ least, most int }
+
+func (c *charsConfig) Fields(f *spec.Fields) {
+	f.Int(&c.least, "min", 3, "Least number of characters of a run.").Within(1, 20)
+	f.Int(&c.most, "max", 5, "Greatest number of characters of a run.").Within(1, 20)
+}
+
+func (c *charsConfig) Check(add func(field, msg, want string)) {
+	if c.least > c.most {
+		add("min", fmt.Sprintf("min is %d, above max: %d", c.least, c.most), "expected at most max")
+	}
 }
 
 func (c *vectorizeConfig) Fields(f *spec.Fields) {
@@ -92,8 +112,9 @@ func (c *vectorizeConfig) Fields(f *spec.Fields) {
 	f.Columns(&c.categorical, "categorical", nil, "Columns taken by their text: string, int64, bool.").Example("[user, site]")
 	f.ColumnLists(&c.cross, "cross", "Lists of two or more columns whose values count together, in this order.").Example("[[user, site]]")
 	f.Columns(&c.text, "text", nil, "String columns taken token by token.").Example("[message]")
-	f.Int(&c.ngrams, "ngrams", 1, "Greatest number of neighbouring tokens that make a feature.").Within(1, 5)
-	f.Enum(&c.tokens, "tokens", "binary", []string{"binary", "count", "tfidf"}, "Value of a token: 1, how often the text has it, or that weighed by its rarity.")
+	f.Int(&c.ngrams, "ngrams", 1, "Greatest number of neighbouring tokens that make a feature; 0 = none, where chars are taken.").Within(0, 5)
+	f.Switch(&c.byChars, &c.chars, "chars", false, "Whether runs of characters within a token are features, too: they tell words by their parts, and from a misspelt one most are left.")
+	f.Enum(&c.tokens, "tokens", "binary", []string{"binary", "count", "tfidf"}, "Value of a token, or run: 1, how often the text has it, or that weighed by its rarity.")
 	f.Columns(&c.sparse, "sparse", nil, "Sparse columns to take over. They are not scaled.").Example("[terms]")
 	f.Bool(&c.raw, "raw", false, "Take the indices of sparse columns as they are; a row with one of 2^bits or more is rejected.")
 	f.String(&c.as, "as", "features", "Name of the column that is added.").Matching(`.+`, "a name")
@@ -105,6 +126,9 @@ func (c *vectorizeConfig) Check(add func(field, msg, want string)) {
 	}
 	if c.degree > 1 && len(c.numeric) == 0 {
 		add("polynomial", "there are no numbers to multiply", "expected numeric columns")
+	}
+	if c.ngrams == 0 && !c.byChars {
+		add("ngrams", "ngrams is 0, which leaves nothing of a text", "expected 1 or more, or chars")
 	}
 	for i, cols := range c.cross {
 		if len(cols) < 2 {
@@ -170,6 +194,9 @@ func newVectorizer(c *vectorizeConfig, env *operators.Env) operators.Operator {
 	}
 	for _, col := range c.text {
 		t := textColumn{seed: nameHash(textSeed, col.Name), col: env.In(col, batch.String), ngrams: c.ngrams, count: c.tokens == "count"}
+		if c.byChars {
+			t.chars = charRuns{seed: nameHash(charSeed, col.Name), least: c.chars.least, most: c.chars.most}
+		}
 		if v.tfidf {
 			t.rarity = newRarity(env, col.Name, 1<<c.bits)
 		}

@@ -13,7 +13,7 @@ from datetime import datetime, timezone
 
 import numpy as np
 from river import preprocessing, stats
-from sklearn.feature_extraction.text import TfidfVectorizer
+from sklearn.feature_extraction.text import CountVectorizer, TfidfVectorizer
 from sklearn.preprocessing import PolynomialFeatures, TargetEncoder
 
 
@@ -61,6 +61,16 @@ for i, text in enumerate(texts):
     names = v.get_feature_names_out()
     rows.append([text, "|".join(f"{names[k]}:{m[0, k]!r}".replace("np.float64(", "").replace(")", "") for k in sorted(m.indices))])
 write("tfidf.csv", ["text", "weights"], rows)
+
+# Runs of characters, at the ends of words with a space.
+rows = []
+for i in range(30):
+    text = " ".join(["Straße", "日本語", "a", "of", "streaming", "été", "12"][(i * k + k) % 7] for k in range(1, 2 + i % 4))
+    v = CountVectorizer(analyzer="char_wb", ngram_range=(2 + i % 2, 4))
+    counts = v.fit_transform([text])
+    names = v.get_feature_names_out()
+    rows.append([text, 2 + i % 2, "|".join(f"{names[k]}:{counts[0, k]}" for k in sorted(counts.indices))])
+write("chars.csv", ["text", "min", "runs"], rows)
 
 # Products of numbers.
 rows = []
