@@ -15,7 +15,7 @@ var baselineCases = []optest.Case{
 	{Operator: "majority", Name: "classes of numbers", Config: "{label: y, max_classes: 5}", In: "y:int64?\n1\n2\n"},
 	{Operator: "majority", Name: "probability of numbers", Config: "{label: y, predict: probability}", In: "y:float64?\n1\n0\n"},
 	{Operator: "majority", Name: "texts", Config: "{label: y}", In: "y:string?\na\nb\n"},
-	{Operator: "running_mean", Name: "fading", Config: "{label: y, fading: 0.9}", In: "y:int64?\n1\n2\n"},
+	{Operator: "running_mean", Name: "half-life", Config: "{label: y, half_life: 6}", In: "y:int64?\n1\n2\n"},
 }
 
 // overStream runs an operator over a small set.
@@ -64,12 +64,13 @@ func TestMajorityElectricity(t *testing.T) {
 
 // CapyMOA's root mean squared errors over the first 1,000 rows of fried: 4.98 for
 // the mean of the target, 5.09 for the fading one, 6.89 for the label before.
+// A half-life of 6.58 rows is their fading factor of 0.9.
 func TestMeansFried(t *testing.T) {
 	for _, c := range []struct {
 		operator, config string
 		want             float64
 	}{
-		{"running_mean", "{label: y}", 4.98}, {"running_mean", "{label: y, fading: 0.9}", 5.09}, {"no_change", "{label: y}", 6.89},
+		{"running_mean", "{label: y}", 4.98}, {"running_mean", "{label: y, half_life: 6.578813478960585}", 5.09}, {"no_change", "{label: y}", 6.89},
 	} {
 		out, sum := overStream(t, "fried_1000", "float64", c.operator, c.config).Output(), 0.0
 		for _, l := range out.Col("node.loss").Floats {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math"
 
+	"github.com/gradstream/gradstream/internal/exact"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
@@ -12,7 +13,7 @@ import (
 var _ = Family.Add(operators.Define(operators.Spec[runningMeanConfig]{
 	Name:    "running_mean",
 	Summary: "Predicts the mean of the labels so far: the baseline of regression.",
-	Doc: "With fading below 1 a label counts that much less with each later one: the mean is that of the last 1/(1 - fading) labels or so. 0 is predicted before the first label. " +
+	Doc: "With half_life a label counts half as much after so many later ones: the mean is that of the last 1.44·half_life labels or so. 0 is predicted before the first label. " +
 		"A row whose label is null is predicted, and nothing is learnt. A label beyond ±1e100 rejects its row.\n\n" +
 		"Cost: constant time and memory.",
 	Role: operators.Learner,
@@ -28,13 +29,14 @@ var _ = Family.Add(operators.Define(operators.Spec[runningMeanConfig]{
 }))
 
 type runningMeanConfig struct {
-	label  spec.Column
-	fading float64
+	label    spec.Column
+	halfLife float64
 }
 
 func (c *runningMeanConfig) Fields(f *spec.Fields) {
 	f.Column(&c.label, "label", "", "The number to predict; null = not known yet.").Required().Example("y")
-	f.Float(&c.fading, "fading", 1, "What the weight of a label is multiplied by with each later one; 1 = all labels count alike.").Above(0).AtMost(1)
+	f.Float(&c.halfLife, "half_life", 0, "Labels after which a label counts half as much; 0 = all count alike.").Within(0, 1e9).
+		Was("fading", "the labels after which one counts half as much: −0.69/ln(fading)")
 }
 
 type runningMeanState struct {
@@ -45,13 +47,16 @@ type runningMeanState struct {
 type runningMean struct {
 	label                     operators.Col
 	labelName                 string
-	fading                    float64
+	kept                      float64 // of the weight of a label, with each later one
 	prediction, lost, version operators.Col
 	s                         runningMeanState
 }
 
 func newRunningMean(c *runningMeanConfig, env *operators.Env) operators.Operator {
-	o := &runningMean{label: env.InNumber(c.label), labelName: c.label.Name, fading: c.fading}
+	o := &runningMean{label: env.InNumber(c.label), labelName: c.label.Name, kept: 1}
+	if c.halfLife > 0 {
+		o.kept = exact.Exp(-math.Ln2 / c.halfLife)
+	}
 	o.prediction = env.AddOwn("prediction", batch.Float64, false)
 	o.lost = env.AddOwn("loss", batch.Float64, true)
 	o.version = env.AddOwn("version", batch.Int64, false)
@@ -76,7 +81,7 @@ func (o *runningMean) Process(_ int, in *batch.Batch, out operators.Emitter) err
 		}
 		d := y - o.s.Mean
 		lost.Floats[row] = float64(d * d)
-		o.s.Weight = float64(o.fading*o.s.Weight) + 1
+		o.s.Weight = float64(o.kept*o.s.Weight) + 1
 		o.s.Mean += d / o.s.Weight
 		o.s.Version++
 	}

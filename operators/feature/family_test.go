@@ -21,7 +21,7 @@ func TestFamily(t *testing.T) {
 		optest.Case{Operator: "vectorize", Name: "robust, products, means", In: mixed,
 			Config: "{numeric: [i, f, b, at], scale: robust, window: 20, missing: mean, polynomial: 2, sparse: [x]}"},
 		optest.Case{Operator: "vectorize", Name: "adaptive, dates, indicators, tf-idf", In: mixed,
-			Config: "{bits: 10, numeric: [i, f], scale: adaptive, fading: 0.05, missing: indicator, polynomial: 3, dates: [at, i], text: [s, u], ngrams: 2, tokens: tfidf, sparse: [x], raw: true}"},
+			Config: "{bits: 10, numeric: [i, f], scale: adaptive, half_life: 14, missing: indicator, polynomial: 3, dates: [at, i], text: [s, u], ngrams: 2, tokens: tfidf, sparse: [x], raw: true}"},
 		optest.Case{Operator: "vectorize", Name: "characters", In: mixed, Config: "{bits: 10, text: [s, u], chars: true, tokens: count}"},
 		optest.Case{Operator: "vectorize", Name: "characters by rarity", In: mixed, Config: "{bits: 12, text: [s], ngrams: 0, chars: {min: 1, max: 2}, tokens: tfidf}"},
 		optest.Case{Operator: "vectorize", Name: "unscaled, zeros", In: mixed,

@@ -2,7 +2,9 @@ package feature
 
 import (
 	"fmt"
+	"math"
 
+	"github.com/gradstream/gradstream/internal/exact"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/feature/quantile"
 	"github.com/gradstream/gradstream/operators/feature/scale"
@@ -58,7 +60,7 @@ type number struct {
 	missing missing
 	null    uint32 // index of the indicator
 	clip    float64
-	fading  float64
+	newest  float64 // weight of the newest value in adaptive
 
 	standard *state.Cell[scale.Standard]
 	minmax   *state.Cell[scale.MinMax]
@@ -83,7 +85,7 @@ type number struct {
 }
 
 func newNumber(env *operators.Env, col spec.Column, c *vectorizeConfig) number {
-	n := number{name: col.Name, col: env.InNumber(col), clip: c.clip, fading: c.fading, touched: -1}
+	n := number{name: col.Name, col: env.InNumber(col), clip: c.clip, newest: 1 - exact.Exp(-math.Ln2/c.halfLife), touched: -1}
 	mask := uint32(1<<c.bits - 1)
 	n.index = uint32(nameHash(1, col.Name)) & mask
 	n.null = uint32(nameHash(nullSeed, col.Name)) & mask
@@ -156,7 +158,7 @@ func (n *number) scaled(x float64, row int) (float32, error) {
 	case n.adaptive != nil:
 		s := &n.adaptive.V
 		n.before.adaptive = *s
-		if ok = s.Update(x, n.fading); ok {
+		if ok = s.Update(x, n.newest); ok {
 			x = s.Scale(x, n.clip)
 		}
 	}

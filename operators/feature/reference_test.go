@@ -79,7 +79,7 @@ func features(t *testing.T, config, in string) (rows [][]float32, index [][]uint
 func TestScalersAgreeWithRiver(t *testing.T) {
 	want := reference(t, "scalers.csv")
 	in := rowsOf("x", want, "x")
-	for scaler, more := range map[string]string{"standard": "", "adaptive": ", fading: 0.3", "minmax": "", "maxabs": ""} {
+	for scaler, more := range map[string]string{"standard": "", "adaptive": ", half_life: 1.9433580232", "minmax": "", "maxabs": ""} {
 		got, _ := features(t, "{bits: 8, numeric: [x], clip: 0, scale: "+scaler+more+"}", in)
 		for row := range want {
 			if w := parse(t, want[row][scaler]); math.Abs(float64(got[row][0])-w) > 2e-6*(1+math.Abs(w)) {

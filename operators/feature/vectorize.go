@@ -66,7 +66,7 @@ type vectorizeConfig struct {
 	numeric     []spec.Column
 	scale       string
 	clip        float64
-	fading      float64
+	halfLife    float64
 	window      int
 	missing     string
 	degree      int
@@ -103,7 +103,8 @@ func (c *vectorizeConfig) Fields(f *spec.Fields) {
 	f.Columns(&c.numeric, "numeric", nil, "Columns taken as numbers: float64, int64, bool, timestamp.").Example("[price]")
 	f.Enum(&c.scale, "scale", "standard", []string{"none", "standard", "adaptive", "robust", "minmax", "maxabs"}, "How numbers are scaled; learnt online, a column at a time.").Pin()
 	f.Float(&c.clip, "clip", scaleClip, "Bound of what standard and adaptive make, in standard deviations, and robust, in distances between the quartiles; 0 = none.").Within(0, 1e6)
-	f.Float(&c.fading, "fading", 0.001, "Weight of the newest value for adaptive; it forgets half in 0.69/fading values.").Above(0.0).AtMost(1.0)
+	f.Float(&c.halfLife, "half_life", 693, "Values of the column after which a value counts half as much, for adaptive.").Within(0.1, 1e9).
+		Was("fading", "the values after which one counts half as much: 0.69/fading")
 	f.Int(&c.window, "window", 500, "Number of values that robust looks back on.").Within(4, 100_000)
 	f.Enum(&c.missing, "missing", "absent", missingNames, "What a null in a numeric column gives: no feature; the mean so far, or 0, scaled like a value but not learnt; or a feature of its own with the value 1.")
 	f.Int(&c.degree, "polynomial", 1, "Greatest number of scaled numbers that are multiplied; 1 = no products.").Within(1, 6).At(&c.degreeAt)

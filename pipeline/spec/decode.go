@@ -1,6 +1,9 @@
 package spec
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // Decode fills c from n and returns everything that is wrong, with positions,
 // in their order. Fields that are left out, null or wrong keep their defaults;
@@ -35,6 +38,9 @@ func (d *decoder) mapping(n *Node, c Config, label string) {
 			want := "expected no fields"
 			if len(fields) > 0 {
 				want = Suggest(k.Name, fieldNames(fields))
+			}
+			if now := slices.IndexFunc(fields, func(f *Field) bool { return f.was == k.Name && k.Name != "" }); now >= 0 {
+				want = fmt.Sprintf("expected %s, %s", fields[now].name, fields[now].change)
 			}
 			d.errs.Add(k.Pos, fmt.Sprintf("unknown field %q", k.Name), want)
 			continue

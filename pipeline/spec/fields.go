@@ -103,6 +103,7 @@ type Field struct {
 	reWant           string
 	example          string
 	given            *bool
+	was, change      string
 	at               *Pos
 
 	node *Node // what was written, while decoding
@@ -334,6 +335,9 @@ func (f *Field) Example(text string) *Field { f.example = text; return f }
 
 // Hidden keeps the field out of the docs and the schema's descriptions.
 func (f *Field) Hidden() *Field { f.hidden = true; return f }
+
+// Was says that the field replaces another one, now unknown, and what has changed.
+func (f *Field) Was(name, change string) *Field { f.was, f.change = name, change; return f }
 
 // Given stores in p whether the field was written.
 func (f *Field) Given(p *bool) *Field { f.given = p; return f }

@@ -35,10 +35,10 @@ type Adaptive struct {
 	Var  float64 // its square
 }
 
-// Update learns x with the weight fading, from 0 to 1; what came before keeps
-// 1-fading. It returns false and changes nothing if x is NaN or Inf or so large
+// Update learns x with the weight newest, from 0 to 1; what came before keeps
+// 1-newest. It returns false and changes nothing if x is NaN or Inf or so large
 // that the state would overflow.
-func (s *Adaptive) Update(x, fading float64) bool {
+func (s *Adaptive) Update(x, newest float64) bool {
 	if s.N == 0 {
 		if !finite(x) {
 			return false
@@ -47,8 +47,8 @@ func (s *Adaptive) Update(x, fading float64) bool {
 		return true
 	}
 	d := x - s.Mean
-	step := float64(fading * d)
-	mean, v := s.Mean+step, float64((1-fading)*(s.Var+float64(d*step)))
+	step := float64(newest * d)
+	mean, v := s.Mean+step, float64((1-newest)*(s.Var+float64(d*step)))
 	if !finite(mean) || !finite(v) {
 		return false
 	}
