@@ -94,24 +94,10 @@ func appendJSON(dst []byte, c *batch.Column, row int) (out []byte, why string) {
 	return dst, "has no type"
 }
 
-// appendFloat appends the shortest decimal that reads back as v, with an
-// exponent below 1e-6 and from 1e21 on, as ECMAScript writes numbers.
+// appendFloat appends a number as [batch.FormatFloat] writes it.
 func appendFloat(dst []byte, v float64, bits int) (out []byte, why string) {
-	abs := math.Abs(v)
-	if !(abs <= math.MaxFloat64) {
+	if !(math.Abs(v) <= math.MaxFloat64) {
 		return dst, strconv.FormatFloat(v, 'g', -1, 64) + " is not a finite number"
 	}
-	if abs < 1<<24 && v == math.Trunc(v) && (v != 0 || !math.Signbit(v)) {
-		return strconv.AppendInt(dst, int64(v), 10), ""
-	}
-	form := byte('f')
-	if abs != 0 && (abs < 1e-6 || abs >= 1e21) {
-		form = 'e'
-	}
-	dst = strconv.AppendFloat(dst, v, form, -1, bits)
-	if n := len(dst); form == 'e' && n >= 4 && dst[n-4] == 'e' && dst[n-2] == '0' {
-		dst[n-2] = dst[n-1] // 1e-07 → 1e-7
-		dst = dst[:n-1]
-	}
-	return dst, ""
+	return batch.FormatFloat(dst, v, bits), ""
 }

@@ -94,6 +94,12 @@ func (c *dataDriftConfig) Fields(f *spec.Fields) {
 	f.Enum(&c.after, "after", "keep", []string{"keep", "relearn"}, "What follows the drift of a column: keep = the reference stays, relearn = its next rows become a new one.")
 }
 
+func (c *dataDriftConfig) Check(add func(field, msg, want string)) {
+	if len(c.alarm) == 0 {
+		add("alarm", "no measure is named, so nothing could ever be a drift", "expected at least one, as in [psi]")
+	}
+}
+
 // alarm is a bound on a measure.
 type alarm struct {
 	of    func(m *profile.Measures) (v float64, ok bool)

@@ -250,6 +250,7 @@ func TestComplaints(t *testing.T) {
 		{"data_drift", "{columns: [loss], categorical: [site, loss]}", `1:33: categorical names "site", which is not in columns; expected one of columns`},
 		{"data_drift", "{columns: [loss], categorical: [loss]}", `1:33: column "loss" is float64, which is no category; expected string, int64 or bool`},
 		{"data_drift", "{columns: loss, alarm: kl}", `1:24: alarm is "kl"; did you mean "ks"?`},
+		{"data_drift", "{columns: loss, alarm: []}", `1:24: no measure is named, so nothing could ever be a drift; expected at least one, as in [psi]`},
 		{"eddm", "{column: loss, drift: 0.97}", `1:23: drift is 0.97; expected at most warning, which is 0.95`},
 	} {
 		_, err := optest.Run(definition(c.op), c.config, in)

@@ -54,6 +54,29 @@ func toInt(params ...any) (any, error) {
 // intTypes are what int takes.
 var intTypes = []any{new(func(float64) int), new(func(int) int), new(func(int64) int), new(func(string) int)}
 
+// toString is the function string. The builtin writes a million as 1e+06.
+func toString(params ...any) (any, error) {
+	switch x := params[0].(type) {
+	case string:
+		return x, nil
+	case bool:
+		return strconv.FormatBool(x), nil
+	case int:
+		return strconv.Itoa(x), nil
+	case int64:
+		return strconv.FormatInt(x, 10), nil
+	case float64:
+		if x-x != 0 {
+			return nil, fmt.Errorf("string of %v; expected a finite number", x)
+		}
+		return string(batch.FormatFloat(nil, x, 64)), nil
+	}
+	return nil, errors.New("a function of a null")
+}
+
+// stringTypes are what string takes.
+var stringTypes = []any{new(func(string) string), new(func(bool) string), new(func(int) string), new(func(int64) string), new(func(float64) string)}
+
 // expression is a compiled expression over the columns of an input. It reads rows
 // without allocating, whatever the expression then does.
 type expression struct {
@@ -97,11 +120,14 @@ func compile(text spec.Text, env *operators.Env, more ...expr.Option) *expressio
 	}
 	options := append([]expr.Option{expr.Env(known), expr.Patch(r), expr.DisableAllBuiltins()}, more...)
 	for _, name := range functions {
-		if name == "int" {
+		switch name {
+		case "int":
 			options = append(options, expr.Function(name, toInt, intTypes...))
-			continue
+		case "string":
+			options = append(options, expr.Function(name, toString, stringTypes...))
+		default:
+			options = append(options, expr.EnableBuiltin(name))
 		}
-		options = append(options, expr.EnableBuiltin(name))
 	}
 	program, err := expr.Compile(text.Value, options...)
 	if r.complain(text, env) {
@@ -294,7 +320,7 @@ func (r *resolver) Visit(at *ast.Node) {
 	case *ast.CallNode:
 		if name, ok := r.paths[n.Callee]; ok && r.open[n.Callee] {
 			delete(r.open, n.Callee)
-			if name.name != "int" {
+			if name.name != "int" && name.name != "string" {
 				r.calls = append(r.calls, name)
 			}
 		}

@@ -11,6 +11,7 @@ var _ = Family.Add(operators.Define(operators.Spec[filterConfig]{
 	Summary: "Keeps the rows for which an expression is true.",
 	Doc: "The expression (language: Expr, expr-lang.org) compares columns and constants: == != < <= > >=, and or not, + - * / %, ** with a whole constant, in, contains, startsWith, endsWith, matches (a regular expression), " +
 		"condition ? a : b, and ?? for the value of a null. Functions: abs all any ceil count float floor hasPrefix hasSuffix indexOf int lastIndexOf len lower max min none one round string trim trimPrefix trimSuffix upper. " +
+		"string writes numbers as JSON does: the shortest decimal that reads back, with an exponent below 1e-6 and from 1e21 on. " +
 		"Clocks and time zones are left out, as the same input must always give the same output.\n\n" +
 		"A column is named as it is, with its dots: ctr.probability > 0.5. One whose name is not made of letters, digits, _ and dots is written $env[\"user-id\"]. " +
 		"Timestamps are whole numbers of milliseconds since 1970; sparse columns cannot be read. Types are checked before anything runs.\n\n" +

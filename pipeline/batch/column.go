@@ -2,6 +2,7 @@ package batch
 
 import (
 	"encoding/binary"
+	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -274,6 +275,26 @@ func (c *Column) Number(row int) (v float64, ok bool) {
 	return 0, false
 }
 
+// FormatFloat appends the shortest decimal that reads back as v, a finite number of
+// so many bits, with an exponent below 1e-6 and from 1e21 on, as ECMAScript writes
+// numbers.
+func FormatFloat(dst []byte, v float64, bits int) []byte {
+	abs := math.Abs(v)
+	if abs < 1<<24 && v == math.Trunc(v) && (v != 0 || !math.Signbit(v)) {
+		return strconv.AppendInt(dst, int64(v), 10)
+	}
+	form := byte('f')
+	if abs != 0 && (abs < 1e-6 || abs >= 1e21) {
+		form = 'e'
+	}
+	dst = strconv.AppendFloat(dst, v, form, -1, bits)
+	if n := len(dst); form == 'e' && n >= 4 && dst[n-4] == 'e' && dst[n-2] == '0' {
+		dst[n-2] = dst[n-1] // 1e-07 → 1e-7
+		dst = dst[:n-1]
+	}
+	return dst
+}
+
 // AppendText appends the text of a row of any column but a sparse one: strings as
 // they are, true and false, decimal integers, the shortest decimal that reads back,
 // RFC 3339 UTC with milliseconds. A null has no text.
@@ -289,7 +310,7 @@ func (c *Column) AppendText(dst []byte, row int) []byte {
 	case Int64:
 		return strconv.AppendInt(dst, c.Ints[row], 10)
 	case Float64:
-		return strconv.AppendFloat(dst, c.Floats[row], 'g', -1, 64)
+		return FormatFloat(dst, c.Floats[row], 64)
 	case Timestamp:
 		return time.UnixMilli(c.Ints[row]).UTC().AppendFormat(dst, "2006-01-02T15:04:05.000Z")
 	}
