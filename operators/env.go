@@ -84,9 +84,14 @@ func (e *Env) Task() int { return e.task }
 func (e *Env) Input(port int) *batch.Schema { return e.inputs[port] }
 
 // IsBool reports whether the first input has that column, and it is a bool.
-func (e *Env) IsBool(c spec.Column) bool {
+func (e *Env) IsBool(c spec.Column) bool { return e.is(c, batch.Bool) }
+
+// IsString is the same for a string.
+func (e *Env) IsString(c spec.Column) bool { return e.is(c, batch.String) }
+
+func (e *Env) is(c spec.Column, t batch.Type) bool {
 	i := e.inputs[0].Lookup(c.Name)
-	return i >= 0 && e.inputs[0].Fields[i].Type == batch.Bool
+	return i >= 0 && e.inputs[0].Fields[i].Type == t
 }
 
 // Errorf complains of something in the configuration. want may be empty.

@@ -14,13 +14,14 @@ var _ = Family.Add(operators.Define(operators.Spec[mlpConfig]{
 	Name:    "mlp",
 	Summary: "Predicts from features by a small neural network.",
 	Doc: "The features go into a layer of `units` units, each the activation of a weighted sum and a bias; with layers: n there are n such layers one behind the other; the score is a weighted sum of the last one and an intercept. " +
-		"A step follows the derivatives of the loss by all weights (back-propagation; Rumelhart, Hinton, Williams, Nature 323, 1986).\n\n" +
+		"A step follows the derivatives of the loss by all weights (back-propagation; Rumelhart, Hinton, Williams, Nature 323, 1986). " +
+		"With predict: class every class has a score of its own, a weighted sum of the last layer and a bias; the probability of a class is in proportion to e to the power of its score, and a step follows the derivatives of the cross-entropy.\n\n" +
 		"Row by row: predict; if the label is known, take the loss of that prediction, then one step. The weights of a feature begin with small numbers that follow from its index and seed when it is learnt first, and add nothing before: of standard deviation 1/√n with n features in that row; " +
 		"between layers √(2/units), into the score 1/√units (He and others, 2015). " +
 		"A row whose label is null is predicted and not learnt. A row that would make a score or a weight infinite is rejected, and the model is as it was. Weights are float32.\n\n" +
 		"Cost: time in proportion to features times units, and to layers − 1 times the square of units; memory 4 bytes times 2^bits times units times the numbers a weight takes: sgd 1, adam 4, the others 2. A vector of fewer bits than the default makes a smaller network.",
 	Role:    operators.Learner,
-	Columns: scoredColumns,
+	Columns: sortedColumns,
 	Examples: []spec.Example{{
 		Title:  "Two units",
 		Config: "mlp: {label: y, units: 2, activation: tanh, optimizer: {sgd: {rate: 0.5}}}",
@@ -31,7 +32,7 @@ var _ = Family.Add(operators.Define(operators.Spec[mlpConfig]{
 }))
 
 type mlpConfig struct {
-	scoredConfig
+	sortedConfig
 	paramsConfig
 	features      spec.Column
 	units, layers int
@@ -49,7 +50,8 @@ func (c *mlpConfig) Fields(f *spec.Fields) {
 
 // mlp is the model. Its weights, in this order: for each feature one by unit; the
 // biases of the first layer; for each further layer, by unit, the weights of its
-// inputs, and then the biases; the weights of the score.
+// inputs, and then the biases; the weights of the score. Of classes each has such
+// weights, and a bias behind them.
 //
 // The arithmetic is plain float32 in a fixed order: the kernels of numeric
 // libraries add in another order on each kind of processor.
@@ -66,15 +68,19 @@ type mlp struct {
 }
 
 func newMLP(c *mlpConfig, env *operators.Env) operators.Operator {
-	o := newScored(&c.scoredConfig, env)
 	m := &mlp{units: c.units, layers: c.layers, tanh: c.activation == "tanh", back: make([]float32, c.units), behind: make([]float32, c.units)}
 	for range c.layers {
 		m.out = append(m.out, make([]float32, c.units))
 	}
-	m.features, m.dim = sparseInput(env, c.features)
-	u := int64(c.units)
 	env.Pin("units", strconv.Itoa(c.units))
-	m.params = newParams(&c.paramsConfig, env, int64(m.dim)*u+u+int64(c.layers-1)*(u*u+u)+u, true, o.loss)
+	if classes := c.classes(env); classes != nil {
+		m.features, m.dim = sparseInput(env, c.features)
+		m.params = newClassParams(&c.paramsConfig, env, m.inputs(m.layers), c.units+1, classes.room())
+		return &classed{params: m.params, scorer: &classMLP{m}, classes: classes, clip: c.clip}
+	}
+	o := newScored(&c.scoredConfig, env)
+	m.features, m.dim = sparseInput(env, c.features)
+	m.params = newParams(&c.paramsConfig, env, int64(m.inputs(m.layers))+int64(c.units), true, o.loss)
 	o.params, o.scorer = m.params, m
 	return o
 }
@@ -95,6 +101,21 @@ func (m *mlp) biases(layer int) int {
 }
 
 func (m *mlp) score(row int) float64 {
+	m.forward(row)
+	return m.intercept() + m.head(m.inputs(m.layers))
+}
+
+// head is the sum of the last layer with the weights from at on.
+func (m *mlp) head(at int) float64 {
+	var sum float32
+	for j, x := range m.out[m.layers-1] {
+		sum += float32(m.at(at+j) * x)
+	}
+	return float64(sum)
+}
+
+// forward fills the layers.
+func (m *mlp) forward(row int) {
 	idx, val := m.x.Row(row)
 	for layer, out := range m.out {
 		bias := m.biases(layer)
@@ -121,12 +142,6 @@ func (m *mlp) score(row int) float64 {
 			out[j] = m.activate(x)
 		}
 	}
-	at := m.inputs(m.layers)
-	var sum float32
-	for j, x := range m.out[m.layers-1] {
-		sum += float32(m.at(at+j) * x)
-	}
-	return m.intercept() + float64(sum)
 }
 
 func (m *mlp) activate(x float32) float32 {
@@ -149,21 +164,32 @@ func (m *mlp) slope(y float32) float32 {
 }
 
 func (m *mlp) prepare(row int) float64 {
-	idx, val := m.x.Row(row)
+	m.begins(row)
+	at := m.inputs(m.layers)
+	m.start(at, m.units, 1/math.Sqrt(float64(m.units)))
+	s := m.score(row)
+	for j, y := range m.out[m.layers-1] {
+		m.by(at+j, y)
+		m.back[j] = float32(m.at(at+j) * m.slope(y))
+	}
+	m.backward(row)
+	return s
+}
+
+// begins gives the weights below the score their first values.
+func (m *mlp) begins(row int) {
+	idx, _ := m.x.Row(row)
 	for _, i := range idx {
 		m.start(int(i)*m.units, m.units, 1/math.Sqrt(float64(len(idx))))
 	}
 	for layer := 1; layer < m.layers; layer++ {
 		m.start(m.inputs(layer), m.units*m.units, math.Sqrt(2/float64(m.units)))
 	}
-	m.start(m.inputs(m.layers), m.units, 1/math.Sqrt(float64(m.units)))
-	s := m.score(row)
+}
 
-	at, last := m.inputs(m.layers), m.out[m.layers-1]
-	for j, y := range last {
-		m.by(at+j, y)
-		m.back[j] = float32(m.at(at+j) * m.slope(y))
-	}
+// backward lays out the derivatives below the score from those in back, by the sums
+// of the last layer.
+func (m *mlp) backward(row int) {
 	for layer := m.layers - 1; layer >= 0; layer-- {
 		bias := m.biases(layer)
 		for j, d := range m.back {
@@ -186,11 +212,50 @@ func (m *mlp) prepare(row int) float64 {
 		}
 		m.back, m.behind = m.behind, m.back
 	}
+	idx, val := m.x.Row(row)
 	for k, i := range idx {
 		x := val[k]
 		for j, d := range m.back {
 			m.by(int(i)*m.units+j, float32(d*x))
 		}
 	}
-	return s
+}
+
+// classMLP is a network with a score for each class.
+type classMLP struct{ *mlp }
+
+// headOf is where the weights of a class begin, its bias behind them.
+func (m *classMLP) headOf(class int) int { return m.inputs(m.layers) + class*(m.units+1) }
+
+func (m *classMLP) scores(row int, s []float64) {
+	m.table.Grow(m.headOf(len(s)))
+	m.forward(row)
+	for class := range s {
+		at := m.headOf(class)
+		s[class] = float64(m.at(at+m.units)) + m.head(at)
+	}
+}
+
+func (m *classMLP) first(row, classes int) {
+	m.table.Grow(m.headOf(classes))
+	m.begins(row)
+	for class := range classes {
+		m.start(m.headOf(class), m.units, 1/math.Sqrt(float64(m.units)))
+	}
+}
+
+func (m *classMLP) spread(row int, g []float64) {
+	clear(m.back)
+	for class, slope := range g {
+		at, d := m.headOf(class), float32(slope)
+		for j, y := range m.out[m.layers-1] {
+			m.by(at+j, float32(d*y))
+			m.back[j] += float32(d * m.at(at+j))
+		}
+		m.by(at+m.units, d)
+	}
+	for j, y := range m.out[m.layers-1] {
+		m.back[j] = float32(m.back[j] * m.slope(y))
+	}
+	m.backward(row)
 }

@@ -67,6 +67,19 @@ type paramsState struct {
 // newParams makes the table of n weights, to be moved along the derivative of a
 // loss. It returns nil if it complained.
 func newParams(c *paramsConfig, env *operators.Env, n int64, intercept bool, f loss.Func) *params {
+	return makeParams(c, env, n, n, intercept, f)
+}
+
+// newClassParams makes a table of common weights and of at most classes times each,
+// that grows with the classes; see [weights.NewGrowing].
+func newClassParams(c *paramsConfig, env *operators.Env, common, each, classes int) *params {
+	of := *c
+	of.clip = 0 // see classed
+	return makeParams(&of, env, int64(common)+int64(each)*int64(classes), int64(common)+int64(each), false, loss.Func{})
+}
+
+// makeParams makes a table of n weights, which grows if its pinned size is less.
+func makeParams(c *paramsConfig, env *operators.Env, n, pinned int64, intercept bool, f loss.Func) *params {
 	chosen, ok := c.optimizer.Config.(rule)
 	if !ok {
 		return nil // complained of by whoever decoded the configuration
@@ -95,8 +108,12 @@ func newParams(c *paramsConfig, env *operators.Env, n int64, intercept bool, f l
 		return nil
 	}
 	env.Pin("slots", cfg.Layout())
-	env.Pin("weights", strconv.FormatInt(n, 10))
-	p.table = env.Weights("weights", paramsVersion, int(n), p.slots)
+	env.Pin("weights", strconv.FormatInt(pinned, 10))
+	if pinned < n {
+		p.table = env.GrowingWeights("weights", paramsVersion, int(n), p.slots)
+	} else {
+		p.table = env.Weights("weights", paramsVersion, int(n), p.slots)
+	}
 	env.BindValue("model", paramsVersion, p.s)
 	env.Report(func(r *operators.Report) {
 		reportLearner(r, p.s.Version, float64(p.table.NonZero()), p.table.L2(), p.s.Recent)

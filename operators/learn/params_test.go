@@ -115,11 +115,52 @@ func TestDerivatives(t *testing.T) {
 	})
 }
 
+// The derivatives of the cross-entropy of several classes, a new one among them.
+func TestClassDerivatives(t *testing.T) {
+	for name, build := range map[string]func() (operators.Operator, *batch.Batch){
+		"factorization_machine": func() (operators.Operator, *batch.Batch) {
+			return built(t, newMachine, "{label: y, factors: 3}", classRows, 5)
+		},
+		"mlp, relu": func() (operators.Operator, *batch.Batch) {
+			return built(t, newMLP, "{label: y, units: 5, layers: 2}", classRows, 5)
+		},
+		"mlp, tanh": func() (operators.Operator, *batch.Batch) {
+			return built(t, newMLP, "{label: y, units: 4, layers: 3, activation: tanh, optimizer: {sgd: {rate: 0.01}}}", classRows, 5)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			o, rows := build()
+			m := o.(*classed)
+			m.scorer.of(rows)
+			for row := range rows.N - 1 {
+				for class := range 4 { // there are three as yet
+					n := max(3, class+1)
+					m.params.begin()
+					m.scorer.first(row, n)
+					g := make([]float64, n)
+					m.scorer.scores(row, g)
+					normalise(g)
+					g[class]--
+					m.scorer.spread(row, g)
+					slopes(t, m.params, func() float64 {
+						p := make([]float64, n)
+						m.scorer.scores(row, p)
+						normalise(p)
+						return -math.Log(p[class])
+					})
+				}
+			}
+		})
+	}
+}
+
 // A row that is refused leaves no weight behind that it would have begun with.
 func TestRefusedRowsBeginNothing(t *testing.T) {
 	for _, c := range []struct{ operator, config, good, bad string }{
 		{"factorization_machine", "{label: y, factors: 2, label_scale: none, clip: 0, optimizer: {sgd: {rate: 1}}}", "features:sparse[64],y\n1:1,1\n", "2:1e20 3:3e38,1\n"},
 		{"mlp", "{label: y, units: 3, label_scale: none, clip: 0, optimizer: {sgd: {rate: 1}}}", "features:sparse[64],y\n1:1,1\n", "2:1e38 3:3e38,1e30\n"},
+		{"factorization_machine", "{label: y, factors: 2}", "features:sparse[64],y:string\n1:1,a\n1:2,b\n", "2:1e20 3:3e38,c\n"},
+		{"mlp", "{label: y, units: 32}", "features:sparse[64],y:string\n1:1,a\n1:2,b\n", "5:3.4e38 3:3.4e38,c\n"},
 	} {
 		good, both := runner(t, c.operator, c.config, c.good), runner(t, c.operator, c.config, c.good+c.bad)
 		if len(both.Rejected) != 1 || good.Digest() != both.Digest() {

@@ -30,6 +30,10 @@ func (c *scoredConfig) labelFields(f *spec.Fields, labelScale string) {
 	f.Column(&c.label, "label", "", "What to predict: true or false, or a number; null = not known yet.").Required().Example("y")
 	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "number"},
 		"What to predict: auto = for a bool label the probability that it is true, with the logarithmic loss, else a number, with the squared loss; probability takes labels that are 0 or 1 as well.").Pin()
+	c.scaleField(f, labelScale)
+}
+
+func (c *scoredConfig) scaleField(f *spec.Fields, labelScale string) {
 	f.Enum(&c.labelScale, "label_scale", labelScale, []string{"standard", "center", "none"},
 		"What becomes of a number: standard = its distance from the mean so far in standard deviations is learnt, center = its distance from the mean, none = the number.").Pin()
 }

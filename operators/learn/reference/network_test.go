@@ -3,6 +3,8 @@ package reference
 import (
 	"strings"
 	"testing"
+
+	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
 // What the network and the factorization machine reach as they come, beside the
@@ -39,6 +41,29 @@ func TestNonlinearDefaults(t *testing.T) {
 		got := chain(t, typed(t, streams, "trump_approval", "y:float64,"+columns), "vectorize: {numeric: ["+columns+"], bits: 10}", learner+": {label: y}", "prediction")
 		if mae, _ := got.errors(); mae > most || got.rejected > 0 {
 			t.Errorf("%s: MAE %.4f, %d rejected; want at most %v, none", learner, mae, got.rejected, most)
+		}
+	}
+}
+
+// Of several classes, what the linear softmax reaches with the same set at least.
+func TestNonlinearClasses(t *testing.T) {
+	for learner, least := range map[string]float64{"mlp": 0.85, "factorization_machine": 0.83} {
+		rows, vectorize := numbersOr(t, streams, "image_segments", "string", "", "")
+		right, lost, n := 0, 0.0, 0
+		out := chainTo(t, rows, strings.Replace(vectorize, "{", "{bits: 10, ", 1), learner+": {label: y, classes: [brickface, cement, foliage, grass, path, sky, window]}", func(b *batch.Batch) {
+			class, y, loss := b.Col("m.class"), b.Col("y"), b.Col("m.loss")
+			for row := range b.N {
+				if string(class.Text(row)) == string(y.Text(row)) {
+					right++
+				}
+				lost += loss.Floats[row]
+				n++
+			}
+		})
+		accuracy := float64(right) / float64(n)
+		t.Logf("%s: accuracy %.4f, log loss %.4f", learner, accuracy, lost/float64(n))
+		if accuracy < least || out.rejected > 0 {
+			t.Errorf("%s: accuracy %.4f, %d rejected; want at least %v, none", learner, accuracy, out.rejected, least)
 		}
 	}
 }
