@@ -18,6 +18,7 @@ type core struct {
 	rule     *optim.Rule[float32]
 	own      *optim.Rule[float64] // of the intercept, if it is none of the table
 	constant int                  // row of data that is the intercept; -1 = none
+	clip     float64              // bound of the derivative of the loss; 0 = none
 
 	ruleState, ownState *optim.State
 	slots               []float64 // of the intercept
@@ -41,7 +42,7 @@ var (
 
 // core makes a model; the configurations were checked.
 func (p *plan) core() core {
-	c := core{constant: -1}
+	c := core{constant: -1, clip: p.clip}
 	c.rule, _ = optim.New[float32](p.cfg)
 	switch {
 	case p.intercept && p.joint:
@@ -121,6 +122,7 @@ func (m *core) learn(idx []uint32, val []float32, score float64, t target) error
 		}
 		t.gradient = t.loss.Gradient(at, t.label)
 	}
+	t.gradient = m.clipped(t.gradient)
 	if !m.rule.Joint() {
 		return m.step(idx, val, float64(t.weight*t.gradient))
 	}
@@ -140,6 +142,15 @@ func (m *core) learn(idx []uint32, val []float32, score float64, t target) error
 	}
 	*m.ruleState = m.rule.State
 	return nil
+}
+
+// clipped is a derivative of the loss within its bound: that of one row, before it
+// is multiplied by the weight.
+func (m *core) clipped(gradient float64) float64 {
+	if m.clip > 0 {
+		return max(-m.clip, min(m.clip, gradient))
+	}
+	return gradient
 }
 
 // touch marks in the table what the last step wrote; first is where the rows of
@@ -177,7 +188,7 @@ func (m *core) mix(idx []uint32, val []float32, score float64, t target) error {
 	before := m.rule.Shared
 	m.credit(&t, score, &gradient, &credit)
 	for k := range gradient {
-		gradient[k] *= t.weight
+		gradient[k] = float64(t.weight * m.clipped(gradient[k]))
 	}
 	err := m.rule.StepEach(m.data, idx, val, &gradient, &credit, float64(t.weight*m.curvature(&t)))
 	if err != nil {

@@ -252,3 +252,22 @@ func TestOutliers(t *testing.T) {
 		}
 	}
 }
+
+// A row of weight w counts as w rows though their derivatives are bounded: a step of
+// one rate is w times that of weight 1. The plain rules of a mixture stop where the
+// loss is flat. A passive-aggressive step has no bound of this kind.
+func TestWeightsBehindTheBound(t *testing.T) {
+	for _, o := range []string{"{sgd: {rate: 0.001}}", "{ftrl: {alpha: 0.001, beta: 1e6}}", "mixture"} {
+		config := "{label: y, weight: w, clip: 2, label_scale: none, intercept: false, optimizer: " + o + "}"
+		second := func(w string) float64 {
+			h := runner(t, "linear_regression", config, "features:sparse[8],w,y\n1:1,"+w+",5\n1:1,1,5\n")
+			return h.Output().Col("node.score").Floats[1]
+		}
+		if one, many := second("1"), second("100"); !(math.Abs(many/one-100) < 1 || o == "mixture" && many > 2*one) {
+			t.Errorf("%s: a row of weight 100 moves the score by %v, one of weight 1 by %v", o, many, one)
+		}
+	}
+	if got := runner(t, "passive_aggressive_regression", "{label: y, intercept: false, epsilon: 0, variant: PA}", "features:sparse[8],y\n1:1,1048576e12\n1:1,1\n").Output().Col("node.prediction").Floats[1]; math.Abs(got/1048576e12-1) > 1e-6 {
+		t.Errorf("a passive-aggressive step ends at %v", got)
+	}
+}

@@ -43,7 +43,7 @@ func (c *linearConfig) modelFields(f *spec.Fields, r rates, clip float64) {
 	f.Choice(&c.optimizer, "optimizer", "mixture", optimizers(r), "The step rule.")
 	f.Float(&c.l1, "l1", 0, "Weight of the penalty on absolute weights, which makes weights zero: sgd (cumulative, Tsuruoka, Tsujii, Ananiadou 2009), ftrl, and invariant steps (dual averaging over all features, present or not).").Within(0, 1e6)
 	f.Float(&c.l2, "l2", 0, "Weight of the penalty on squared weights. It acts on the features of the row; with invariant steps on all.").Within(0, 1e6)
-	f.Float(&c.clip, "clip", clip, "Bound of the derivative of the loss with respect to the score; 0 = none.").Within(0, 1e12)
+	f.Float(&c.clip, "clip", clip, "Bound of the derivative of the loss with respect to the score, before it is multiplied by the weight of the row; 0 = none.").Within(0, 1e12)
 	f.Switch(&c.intercept, &c.own, "intercept", true, "Whether a constant is added to the score. It is trained like the weight of a feature that is always 1, without l1 and l2.")
 }
 
@@ -97,7 +97,8 @@ type plan struct {
 	features  operators.Col
 	dim       int // indices of the features
 	cfg, own  optim.Config
-	joint     bool // the intercept is a row of the table
+	clip      float64 // bound of the derivative of the loss; 0 = none
+	joint     bool    // the intercept is a row of the table
 	intercept bool
 }
 
@@ -124,14 +125,12 @@ func newPlan(c *linearConfig, env *operators.Env, gradient func(score, y float64
 	}
 	p.cfg = chosen.config(gradient)
 	p.cfg.L1, p.cfg.L2 = max(p.cfg.L1, c.l1), max(p.cfg.L2, c.l2)
-	if c.clip > 0 {
-		p.cfg.Clip = c.clip
-	}
+	p.clip, p.cfg.Clip = c.clip, 0 // rows are clipped before they are weighted
 	p.own = p.cfg
 	p.own.L1, p.own.L2 = 0, 0
 	if c.own.rate > 0 {
 		p.own = optim.Defaults(optim.SGD)
-		p.own.Rate, p.own.Clip = optim.Const(c.own.rate), p.cfg.Clip
+		p.own.Rate, p.own.Clip = optim.Const(c.own.rate), 0
 	}
 	r, err := optim.New[float32](p.cfg)
 	if err != nil {

@@ -113,8 +113,12 @@ func (o *multi) have(n int) {
 		return
 	}
 	o.table.Grow(n * o.block)
-	for len(o.cores) < n {
-		o.cores = append(o.cores, o.plan.core())
+	for k := len(o.cores); k < n; k++ {
+		if k < cap(o.cores) && o.cores[:k+1][k].rule != nil {
+			o.cores = o.cores[:k+1] // of a class whose first row was rejected
+		} else {
+			o.cores = append(o.cores, o.plan.core())
+		}
 	}
 	o.cores = o.cores[:n]
 	for len(o.s.Classes) < n {
@@ -234,7 +238,7 @@ func (softmax) learn(o *multi, idx []uint32, val []float32, class int, weight fl
 		o.p = append(o.p[:0], o.scores...)
 		normalise(o.p)
 		for i := range o.cores {
-			if err := o.cores[i].follow(idx, val, float64(weight*(given(o.p, i)-right(i)))); err != nil {
+			if err := o.cores[i].follow(idx, val, float64(weight*o.cores[i].clipped(given(o.p, i)-right(i)))); err != nil {
 				return o.undo(idx, i, err)
 			}
 		}
@@ -256,7 +260,7 @@ func (softmax) learn(o *multi, idx []uint32, val []float32, class int, weight fl
 	for i := range o.cores {
 		var gradient [optim.Experts]float64
 		for e := range gradient {
-			gradient[e] = float64(weight * (given(o.p[e*n:], i) - right(i)))
+			gradient[e] = float64(weight * o.cores[i].clipped(given(o.p[e*n:], i)-right(i)))
 		}
 		if err := o.cores[i].followEach(idx, val, &gradient, &credit, float64(weight*0.5)); err != nil {
 			return o.undo(idx, i, err)

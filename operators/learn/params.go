@@ -95,9 +95,7 @@ func makeParams(c *paramsConfig, env *operators.Env, n, pinned int64, intercept 
 	}
 	own := cfg
 	cfg.L2 = c.l2
-	if c.clip > 0 {
-		cfg.Clip, own.Clip = c.clip, c.clip
-	}
+	cfg.Clip, own.Clip = c.clip, c.clip
 	p := &params{seed: uint64(c.seed), s: new(paramsState), slots: cfg.Slots()}
 	var err error
 	if p.rule, err = optim.New[float32](cfg); err == nil && intercept {
