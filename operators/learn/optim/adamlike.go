@@ -22,7 +22,7 @@ func (r *Rule[F]) adadelta(tab []F, idx []uint32, val []F, g, lr F) int {
 
 func (r *Rule[F]) adamLike(tab []F, idx []uint32, val []F, g, lr F) int {
 	l2, eps, s := r.l2, r.eps, r.slots
-	n := r.State.Steps
+	n, final := r.State.Steps, float64(r.cfg.Final*r.boost())
 	var c1, c2 F
 	if r.cfg.GlobalCount {
 		c1, c2 = r.corrections(n)
@@ -53,7 +53,7 @@ func (r *Rule[F]) adamLike(tab []F, idx []uint32, val []F, g, lr F) int {
 			w -= F(F(lr*root(c2)/c1)*m) / (root(t[4]) + eps)
 		case AdaBound:
 			by := float64(r.cfg.Gamma * float64(n))
-			lo, hi := F(r.cfg.Final*(1-1/(by+1))), F(r.cfg.Final*(1+1/by))
+			lo, hi := F(final*(1-1/(by+1))), F(final*(1+1/by))
 			rate := F(lr*root(c2)/c1) / (root(v) + eps)
 			w -= F(max(lo, min(hi, rate)) * m)
 		}

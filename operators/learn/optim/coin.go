@@ -18,7 +18,16 @@ func (r *Rule[F]) coinWeight(t []F, most F) F {
 	if scale == 0 {
 		return 0
 	}
-	return F((r.alpha+t[coinWealth])/F(scale*(scale+t[coinSum]))) * t[coinTheta]
+	rest := scale + t[coinSum]
+	if by := F(scale * rest); float64(by) >= r.tiny && by-by == 0 {
+		return F((r.alpha+t[coinWealth])/by) * t[coinTheta]
+	}
+	// The values are too small or too large for squares.
+	w := F((r.alpha+t[coinWealth])/rest) * F(t[coinTheta]/scale)
+	if w-w != 0 {
+		return 0
+	}
+	return w
 }
 
 // weighCoin sets the weights of a row: the bets over the mean of the squared

@@ -137,10 +137,13 @@ func (r *Rule[F]) adaptNormal(tab []F, idx []uint32, val []F, h F, weight float6
 		} else {
 			rate = F(1 / float64(power(float64(t[1]), r.cfg.Power)*power(float64(n2), 1-r.cfg.Power)))
 		}
+		if rate-rate != 0 {
+			rate = 0 // gradient and value are too small to say how far to go
+		}
 		// In the table, so that an index that occurs twice moves at its last rate.
 		t[3] = rate
 		sum += F(x2 * rate)
-		if !finite2(t[raw], t[1]) || !finite2(rate, sum) {
+		if !finite2(t[raw], t[1]) || !finite2(sum, sum) {
 			return 0, false
 		}
 	}

@@ -90,7 +90,7 @@ func New[F Float](c Config) (*Rule[F], error) {
 	}
 	r.weighs = c.Kind == Coin || c.Kind == Pistol || c.Kind == Mixture || c.penalised()
 	r.joint = c.Invariant || r.weighs
-	if c.Beta2 > 0 {
+	if c.Beta1 > 0 || c.Beta2 > 0 {
 		r.prepare()
 	}
 	return r, nil
@@ -209,11 +209,14 @@ func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
 
 // rate is the rate of the step that State counts last.
 func (r *Rule[F]) rate() float64 {
-	rate := r.cfg.Rate.At(max(1, r.State.Steps))
+	return float64(r.cfg.Rate.At(max(1, r.State.Steps)) * r.boost())
+}
+
+func (r *Rule[F]) boost() float64 {
 	if r.Boost > 0 {
-		rate *= r.Boost
+		return r.Boost
 	}
-	return rate
+	return 1
 }
 
 func (r *Rule[F]) clipped(grad float64) float64 {
