@@ -1,6 +1,7 @@
 package learn
 
 import (
+	"fmt"
 	"math"
 
 	"github.com/gradstream/gradstream/operators"
@@ -139,6 +140,9 @@ func (o *multi) have(n int) {
 }
 
 func (o *multi) Process(_ int, in *batch.Batch, out operators.Emitter) error {
+	if n := len(o.classes.known.Names); n > o.classes.most && !o.classes.fixed {
+		return fmt.Errorf("max_classes is %d, but %d classes are known", o.classes.most, n)
+	}
 	o.classes.of(in)
 	o.weight.of(in)
 	x := o.features.Of(in)

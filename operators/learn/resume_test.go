@@ -67,3 +67,27 @@ func TestResumeAfterNullUsers(t *testing.T) {
 		t.Errorf("the model that was stopped differs: %s, not stopped: %s", part.Text(), whole.Text())
 	}
 }
+
+// A model that has no room for further classes goes on with more room.
+func TestMoreClasses(t *testing.T) {
+	const in = "features:sparse[8],y:string\n1:1,a\n2:1,b\n1:1,a\n3:1,c\n"
+	for _, o := range []string{"softmax", "one_vs_rest", "perceptron", "passive_aggressive"} {
+		full, roomy := runner(t, o, "{label: y, max_classes: 2}", in), runner(t, o, "{label: y, max_classes: 3}", in[:strings.Index(in, "\n")+1])
+		for i, from := range full.Node.States() {
+			to := roomy.Node.States()[i]
+			if to.ID != from.ID {
+				t.Errorf("%s: state %v, was %v", o, to.ID, from.ID)
+			}
+			from.State.All(func(key, value []byte) bool {
+				if err := to.State.Load(key, value); err != nil {
+					t.Fatal(err)
+				}
+				return true
+			})
+		}
+		feed(t, roomy, in)
+		if len(full.Rejected) != 1 || len(roomy.Rejected) != 0 || roomy.Output().Col("node.version").Ints[0] == 0 {
+			t.Errorf("%s: %v rejected, then %v", o, full.Rejected, roomy.Rejected)
+		}
+	}
+}

@@ -37,15 +37,17 @@ func (t *Table) appendHeader(dst []byte) []byte {
 	return binary.LittleEndian.AppendUint32(dst, crc32.Checksum(dst[start:], castagnoli))
 }
 
-func (t *Table) checkHeader(src []byte) error {
+// checkHeader compares a stored header; same tells that it is the one of the table.
+func (t *Table) checkHeader(src []byte) (same bool, err error) {
 	rows, stride, err := ReadHeader(src)
 	if err != nil {
-		return err
+		return false, err
 	}
-	if rows != uint64(t.rows) || stride != uint32(t.stride) {
-		return fmt.Errorf("stored weights have %d rows of %d; the pipeline file asks for %d rows of %d", rows, stride, t.rows, t.stride)
+	same = rows == uint64(t.rows)
+	if !same && !t.grows || stride != uint32(t.stride) {
+		return false, fmt.Errorf("stored weights have %d rows of %d; the pipeline file asks for %d rows of %d", rows, stride, t.rows, t.stride)
 	}
-	return nil
+	return same, nil
 }
 
 // IsHeader reports whether key is that of the header of a table.
@@ -91,7 +93,9 @@ func (t *Table) pageOf(key []byte) (int, error) {
 		return 0, badKey(key)
 	}
 	p := binary.BigEndian.Uint32(key)
-	if uint64(p) >= uint64(len(t.dirty)) {
+	if beyond := uint64(p) >= uint64(len(t.dirty)); beyond && t.grows {
+		return 0, fmt.Errorf("stored weights have more than the %d rows of %d that the pipeline file asks for at most", t.rows, t.stride)
+	} else if beyond {
 		return 0, fmt.Errorf("%w: page %d of a table of %d pages", state.ErrDamaged, p, len(t.dirty))
 	}
 	return int(p), nil

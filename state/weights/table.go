@@ -26,13 +26,15 @@ type Table struct {
 	// say, that is no weight of a feature.
 	Apart int
 
-	rows   int
+	rows   int // of a growing table the most there may be
+	grows  bool
 	stride int
 	shift  uint8   // page of row i is i>>shift ...
 	even   bool    // ... if no row straddles pages
 	dirty  []uint8 // by page: 1 if written since the last save
 	saved  []uint8 // by page: 1 if the last save holds it
 	headed bool    // the last save holds the header
+	loaded bool    // a header was loaded
 	buf    []byte
 	key    [4]byte
 }
@@ -60,13 +62,13 @@ func New(rows, stride int) *Table {
 
 // NewGrowing returns a table that is to have up to most rows, and has none yet:
 // what depends on how much of it is needed calls Grow. A stored table brings the
-// rows that it holds.
+// rows that it holds, whatever most was then, as long as both are whole pages.
 func NewGrowing(most, stride int) *Table {
 	if most < 0 || stride < 1 || stride > math.MaxInt32 || most > math.MaxInt/4/stride {
 		panic(fmt.Sprintf("weights: a table of %d rows of %d", most, stride))
 	}
 	t := New(0, stride)
-	t.rows = most
+	t.rows, t.grows = most, true
 	pages := (most*stride + PageLen - 1) / PageLen
 	t.dirty, t.saved = make([]uint8, pages), make([]uint8, pages)
 	return t
@@ -231,23 +233,25 @@ func (t *Table) All(yield func(key, value []byte) bool) {
 }
 
 // Load restores the header or a page. The header comes first: it must be of the
-// table's shape, and sets all values to zero, as zero pages are not stored.
+// table's shape, but for the rows of one that grows, and sets all values to zero, as
+// zero pages are not stored.
 func (t *Table) Load(key, value []byte) error {
 	if bytes.Equal(key, headerKey) {
-		if err := t.checkHeader(value); err != nil {
+		same, err := t.checkHeader(value)
+		if err != nil {
 			return err
 		}
 		clear(t.Data)
 		clear(t.dirty)
 		clear(t.saved)
-		t.headed = true
+		t.headed, t.loaded = same, true
 		return nil
 	}
 	p, err := t.pageOf(key)
 	if err != nil {
 		return err
 	}
-	if !t.headed {
+	if !t.headed && !t.loaded {
 		return errNoHeader
 	}
 	// Pages come one by one: room for each alone would move all that is before it.

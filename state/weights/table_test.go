@@ -450,3 +450,37 @@ func TestGrowingIsRestoredInLinearTime(t *testing.T) {
 		t.Error("a new row is not zero")
 	}
 }
+
+// A growing table takes what one of another bound stored, unless that is more.
+func TestGrowingBeyondItsBound(t *testing.T) {
+	a := NewGrowing(4000, 3)
+	a.Grow(1500)
+	a.Row(1499)[2] = 7
+	a.TouchRow(1499)
+	for most, want := range map[int]string{8192: "", 2048: "", 1024: "stored weights have more than the 1024 rows of 3"} {
+		b := NewGrowing(most, 3)
+		var err error
+		for key, value := range a.All {
+			if err == nil {
+				err = b.Load(key, value)
+			}
+		}
+		if want != "" {
+			if err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("at most %d rows: %v", most, err)
+			}
+			continue
+		}
+		if err != nil || b.Row(1499)[2] != 7 {
+			t.Fatalf("at most %d rows: %v", most, err)
+		}
+		var keys []string
+		b.Changed(func(key, _ []byte) bool { keys = append(keys, string(key)); return true })
+		if !slices.Equal(keys, []string{string(headerKey)}) {
+			t.Errorf("at most %d rows: then %q are stored, want the header alone", most, keys)
+		}
+	}
+	if err := New(1500, 3).Load(headerKey, a.appendHeader(nil)); err == nil {
+		t.Error("a table that does not grow takes another number of rows")
+	}
+}
