@@ -3,6 +3,7 @@ package learn
 import (
 	"fmt"
 	"math"
+	"slices"
 
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/learn/loss"
@@ -53,6 +54,8 @@ type multi struct {
 
 	scores []float64 // of the row, by class
 	p      []float64 // the same as probabilities, also of experts
+	moved  []int     // classes whose weights the last step changed; nil = all
+	pair   [2]int    // room for it
 }
 
 // multiConfig is what the classifiers of several linear models have in common.
@@ -201,6 +204,9 @@ func (o *multi) learn(idx []uint32, val []float32, class int, weight float64) er
 		return err
 	}
 	for i := range o.cores {
+		if o.moved != nil && !slices.Contains(o.moved, i) {
+			continue // a checkpoint need not copy it
+		}
 		o.cores[i].touch(o.table, idx, i*o.block)
 		o.s.Classes[i].Shared = o.cores[i].rule.Shared
 	}
@@ -321,6 +327,7 @@ func (margin) probabilities(scores []float64) { normalise(scores) }
 
 func (m margin) learn(o *multi, idx []uint32, val []float32, class int, weight float64) error {
 	other := -1
+	o.moved = o.pair[:0]
 	for i, s := range o.scores {
 		if i != class && (other < 0 || s > o.scores[other]) {
 			other = i
@@ -344,5 +351,6 @@ func (m margin) learn(o *multi, idx []uint32, val []float32, class int, weight f
 		o.cores[class].undo(idx)
 		return err
 	}
+	o.moved = append(o.moved, class, other)
 	return nil
 }

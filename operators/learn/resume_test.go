@@ -91,3 +91,30 @@ func TestMoreClasses(t *testing.T) {
 		}
 	}
 }
+
+// What a checkpoint copies of a learner of a margin are the two models that a row
+// moved, however many classes there are.
+func TestMarginCheckpoints(t *testing.T) {
+	for _, o := range []string{"perceptron", "passive_aggressive"} {
+		h := runner(t, o, "{label: y}", "features:sparse[8],y:string\n1:1,a\n2:1,b\n3:1,c\n1:1,a\n2:1,b\n3:1,c\n")
+		pages := func() (n int) {
+			for _, s := range h.Node.States() {
+				if s.ID.Name == "weights" {
+					s.State.Changed(func(_, _ []byte) bool { n++; return true })
+				}
+			}
+			return n
+		}
+		pages()
+		feed(t, h, "features:sparse[8],y:string\n3:1,a\n")
+		if n := pages(); n != 2 {
+			t.Errorf("%s: a row of three classes changes %d pages, want 2", o, n)
+		}
+		feed(t, h, "features:sparse[8],y:string\n1:5,a\n1:5,a\n")
+		pages()
+		feed(t, h, "features:sparse[8],y:string\n1:5,a\n")
+		if n := pages(); n != 0 {
+			t.Errorf("%s: a row that is right changes %d pages", o, n)
+		}
+	}
+}
