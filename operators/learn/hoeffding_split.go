@@ -82,7 +82,7 @@ func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
 		return
 	}
 	most := len(leaf.Counts) - 1
-	o.left, o.right, o.both = upTo(o.left, most), upTo(o.right, most), upTo(o.both, most)
+	o.left, o.right, o.both, o.all = upTo(o.left, most), upTo(o.right, most), upTo(o.both, most), upTo(o.all, most)
 	var best split
 	first, second := 0.0, 0.0 // gains; no split gains nothing
 	for column := range len(leaf.Ranges) + len(leaf.Values) {
@@ -100,6 +100,7 @@ func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
 	r := exact.Log(float64(max(seen, 2))) / math.Ln2
 	bound := math.Sqrt(float64(r*r) * -exact.Log(o.config.delta) / (2 * n))
 	if first-second > bound || bound < o.config.tie {
+		o.count(leaf, int(best.Column))
 		o.divide(leaf, best)
 		o.split(leaf, best)
 	}
@@ -108,6 +109,7 @@ func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
 // bestOfColumn finds the split of a column that gains most, the first of equals.
 func (o *hoeffdingTree) bestOfColumn(leaf *treeNode, column int) (best split, gain float64) {
 	gain = math.Inf(-1)
+	o.count(leaf, column)
 	try := func(s split) {
 		o.divide(leaf, s)
 		k := len(leaf.Counts)
@@ -144,20 +146,30 @@ func (o *hoeffdingTree) bestOfColumn(leaf *treeNode, column int) (best split, ga
 	return best, gain
 }
 
-// divide estimates the class masses on both sides of a split, into left and right.
+// count fills all with the rows of a categorical column by class.
+func (o *hoeffdingTree) count(leaf *treeNode, column int) {
+	c := column - len(leaf.Ranges)
+	if c < 0 {
+		return
+	}
+	clear(o.all)
+	for _, counts := range leaf.Values[c] {
+		for class, n := range counts {
+			o.all[class] += n
+		}
+	}
+}
+
+// divide estimates the class masses on both sides of a split, into left and right,
+// with what count found of the column.
 func (o *hoeffdingTree) divide(leaf *treeNode, s split) {
 	k := len(leaf.Counts)
 	clear(o.left[:k])
 	clear(o.right[:k])
 	if c := int(s.Column) - len(leaf.Ranges); c >= 0 {
-		for value, counts := range leaf.Values[c] {
-			side := o.right
-			if int32(value) == s.Value {
-				side = o.left
-			}
-			for class, n := range counts {
-				side[class] += n
-			}
+		copy(o.left, leaf.Values[c][s.Value])
+		for class := range k {
+			o.right[class] = o.all[class] - o.left[class] // whole numbers of rows
 		}
 		return
 	}

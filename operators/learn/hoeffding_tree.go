@@ -16,7 +16,7 @@ var _ = Family.Add(operators.Define(operators.Spec[hoeffdingConfig]{
 		"by more than Hoeffding's bound √(R² ln(1/δ)/2n), R = log₂ of the number of classes, n = rows of the leaf, or if the bound is below tie_threshold; a side with less than 1 % of the rows is no split (Domingos, Hulten, KDD 2000; Gaussian counts as in MOA). The two new leaves begin with the classes that the split estimates for them.\n\n" +
 		"leaf: majority predicts the shares of the classes, bayes naive Bayes over the columns within the leaf, and adaptive whichever has been right more often in this leaf, bayes where both are equal.\n\n" +
 		"A null is not counted in its column; below a split it goes the way the larger part went. A row whose label is null is predicted and not learnt. A number beyond ±1e100 rejects the row.\n\n" +
-		"Cost: time in proportion to the depth and to columns times classes; every grace_period rows 20 times that. Memory is bounded by max_leaves: each leaf takes 40 bytes for each numeric column and class, and 8 bytes for each value of a categorical column and class; " +
+		"Cost: time in proportion to the depth and to columns times classes, for categorical ones also times their values; every grace_period rows 20 times that. Memory is bounded by max_leaves: each leaf takes 40 bytes for each numeric column and class, and 8 bytes for each value of a categorical column and class; " +
 		"a split takes memory, other rows take none. A full tree splits no more and goes on to count.",
 	Role:    operators.Learner,
 	Columns: classColumns,
@@ -92,6 +92,7 @@ type hoeffdingTree struct {
 
 	shares            []float64 // of the leaf's classes
 	left, right, both []float64 // scratch of a split
+	all               []float64 // rows by class of a categorical column
 }
 
 func newHoeffdingTree(c *hoeffdingConfig, env *operators.Env) operators.Operator {
