@@ -72,16 +72,6 @@ func newMachine(c *machineConfig, env *operators.Env) operators.Operator {
 	return o
 }
 
-// sparseInput finds a column of features and how many indices it has.
-func sparseInput(env *operators.Env, c spec.Column) (operators.Col, int) {
-	col := env.In(c, batch.Sparse)
-	f := env.Field(col)
-	if f.Name == c.Name && f.Type == batch.Sparse && f.Dim == 0 {
-		env.Errorf(c.Pos, "needs the output of vectorize", "column %q is sparse, but how many indices it has is not known", c.Name)
-	}
-	return col, f.Dim
-}
-
 func (m *machine) of(in *batch.Batch) { m.x = m.features.Of(in) }
 
 func (m *machine) score(row int) float64 {

@@ -102,18 +102,6 @@ func newNaiveBayes(c *naiveBayesConfig, env *operators.Env) operators.Operator {
 	return o
 }
 
-// reportLearner gives the numbers that every learner reports.
-func reportLearner(r *operators.Report, version int64, nonzero, l2 float64, recent recent) {
-	r.Set("version", float64(version))
-	r.Set("weights_nonzero", nonzero)
-	r.Set("weights_l2", l2)
-	if recent.Weight > 0 {
-		r.Set("loss", recent.Mean)
-	} else {
-		r.SetNull("loss")
-	}
-}
-
 func (o *naiveBayes) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.numbers.of(in)
 	o.classes.of(in)

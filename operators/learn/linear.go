@@ -113,12 +113,8 @@ func (p *plan) rows() int {
 // newPlan finds the features and checks the step rule. It returns nil if it
 // complained.
 func newPlan(c *linearConfig, env *operators.Env, gradient func(score, y float64) float64) *plan {
-	p := &plan{features: env.In(c.features, batch.Sparse), intercept: c.intercept}
-	p.dim = env.Field(p.features).Dim
-	if f := env.Field(p.features); f.Name == c.features.Name && f.Type == batch.Sparse && p.dim == 0 {
-		env.Errorf(c.features.Pos, "needs the output of vectorize", "column %q is sparse, but how many indices it has is not known", c.features.Name)
-		return nil
-	}
+	p := &plan{intercept: c.intercept}
+	p.features, p.dim = sparseInput(env, c.features)
 	chosen, ok := c.optimizer.Config.(rule)
 	if !ok {
 		return nil // complained of by whoever decoded the configuration
@@ -165,16 +161,21 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 	env.Explain(m.explain)
 	m.column = env.Field(m.features).Name
 	env.Report(func(r *operators.Report) {
-		r.Set("version", float64(m.state.V.Version))
-		r.Set("weights_nonzero", float64(m.table.NonZero()))
-		r.Set("weights_l2", m.table.L2())
-		if m.state.V.Recent.Weight > 0 {
-			r.Set("loss", m.state.V.Recent.Mean)
-		} else {
-			r.SetNull("loss")
-		}
+		reportLearner(r, m.state.V.Version, float64(m.table.NonZero()), m.table.L2(), m.state.V.Recent)
 	})
 	return m
+}
+
+// reportLearner gives the numbers that every learner reports.
+func reportLearner(r *operators.Report, version int64, nonzero, l2 float64, recent recent) {
+	r.Set("version", float64(version))
+	r.Set("weights_nonzero", nonzero)
+	r.Set("weights_l2", l2)
+	if recent.Weight > 0 {
+		r.Set("loss", recent.Mean)
+	} else {
+		r.SetNull("loss")
+	}
 }
 
 // model makes a model and binds its state, under names that begin with prefix.
@@ -206,6 +207,16 @@ func (m *linear) learn(idx []uint32, val []float32, score float64, t target) err
 		m.react.after(m, idx, val, score, t)
 	}
 	return nil
+}
+
+// sparseInput finds a column of features and how many indices it has.
+func sparseInput(env *operators.Env, c spec.Column) (operators.Col, int) {
+	col := env.In(c, batch.Sparse)
+	f := env.Field(col)
+	if f.Name == c.Name && f.Type == batch.Sparse && f.Dim == 0 {
+		env.Errorf(c.Pos, "needs the output of vectorize", "column %q is sparse, but how many indices it has is not known", c.Name)
+	}
+	return col, f.Dim
 }
 
 // finite is false for NaN and ±Inf.
