@@ -23,7 +23,7 @@ func (r *Rule[F]) coinWeight(t []F, most F) F {
 		return F((r.alpha+t[coinWealth])/by) * t[coinTheta]
 	}
 	// The values are too small or too large for squares.
-	w := F((r.alpha+t[coinWealth])/rest) * F(t[coinTheta]/scale)
+	w := F(F((r.alpha+t[coinWealth])/rest) * F(t[coinTheta]/scale))
 	if w-w != 0 {
 		return 0
 	}
