@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"crypto/sha256"
 	"io"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"github.com/gradstream/gradstream/connectors/file"
 	"github.com/gradstream/gradstream/pipeline"
 	"github.com/gradstream/gradstream/pipeline/run"
+	"github.com/gradstream/gradstream/state"
 )
 
 // history is what gradstream run learns from files before it reads topics.
@@ -26,7 +28,7 @@ func (h *history) add(c *cobra.Command) {
 }
 
 // open checks the files and notes what identifies them.
-func (h *history) open(p *pipeline.Pipeline) (all []run.Backfill, err error) {
+func (h *history) open(ctx context.Context, p *pipeline.Pipeline) (all []run.Backfill, err error) {
 	paths, err := assignments("--backfill", h.files)
 	if err != nil {
 		return nil, err
@@ -44,7 +46,8 @@ func (h *history) open(p *pipeline.Pipeline) (all []run.Backfill, err error) {
 	if len(paths) > 0 && len(p.Stages()) > 1 {
 		return nil, wrongInput("--backfill: pipeline %s has a repartition, and is learnt from topics only", p.Name)
 	}
-	for name, path := range paths {
+	for _, name := range sortedKeys(paths) {
+		path := paths[name]
 		i := p.Source(name)
 		if i < 0 {
 			return nil, noSource("--backfill "+name+"="+path, p, name)
@@ -55,13 +58,13 @@ func (h *history) open(p *pipeline.Pipeline) (all []run.Backfill, err error) {
 		}
 		b := run.Backfill{Source: name, Name: path, Until: until, Open: func() (connectors.Reader, error) {
 			return file.Open(path, file.Options{Schema: s.Schema, Time: s.Time})
-		}}
+		}, Sum: func(ctx context.Context) (state.Hash, error) { return fileDigest(ctx, path) }}
 		r, err := b.Open()
 		if err != nil {
 			return nil, inputError{err}
 		}
 		_ = r.Close() // it is read later
-		if b.Digest, err = fileDigest(path); err != nil {
+		if b.Digest, err = fileDigest(ctx, path); err != nil {
 			return nil, inputError{err}
 		}
 		all = append(all, b)
@@ -70,15 +73,28 @@ func (h *history) open(p *pipeline.Pipeline) (all []run.Backfill, err error) {
 }
 
 // fileDigest is the SHA-256 of a file.
-func fileDigest(path string) (sum [32]byte, err error) {
+func fileDigest(ctx context.Context, path string) (sum state.Hash, err error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return sum, err
 	}
 	defer f.Close()
 	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
+	if _, err := io.Copy(h, untilDone{ctx, f}); err != nil {
 		return sum, err
 	}
-	return [32]byte(h.Sum(nil)), nil
+	return state.Hash(h.Sum(nil)), nil
+}
+
+// untilDone reads until a context ends.
+type untilDone struct {
+	ctx context.Context
+	r   io.Reader
+}
+
+func (u untilDone) Read(b []byte) (int, error) {
+	if err := u.ctx.Err(); err != nil {
+		return 0, err
+	}
+	return u.r.Read(b)
 }

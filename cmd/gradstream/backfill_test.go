@@ -45,7 +45,8 @@ func TestBackfill(t *testing.T) {
 	f.waitCommitted(f.admin(), p, rows)
 	sameMetrics(t, p, report, rows)
 	seen := map[string]int{}
-	for _, r := range consumeRecords(t, f.addr, "history.predictions", len(want)) {
+	published := consumeRecords(t, f.addr, "history.predictions", len(want))
+	for _, r := range published {
 		_, id, _ := strings.Cut(string(r.Value), `"id":`)
 		id, _, _ = strings.Cut(id, ",")
 		seen[id]++
@@ -61,11 +62,16 @@ func TestBackfill(t *testing.T) {
 	if code := p.stop(); code != 0 {
 		t.Fatalf("exit code %d after SIGTERM", code)
 	}
+	// The log does not hold the file: what looks back does so from a checkpoint.
+	f.addr = "embedded"
+	if out := f.do("replay", "--task", "0"); !strings.Contains(out, "task 0: replayed 0 steps from the checkpoint of step ") {
+		t.Errorf("replay:\n%s", out)
+	}
+	refused(t, f, exitInput, "comes before the checkpoint in the state topic", "explain", "--id", headerOf(published[0], "gs-id"))
 	// The file is not needed any more.
 	if err := os.Remove(old); err != nil {
 		t.Fatal(err)
 	}
-	f.addr = "embedded"
 	p = f.run()
 	if m := p.waitLog(`task restored.* checkpoint=(\d+) .*replayed=(\d+)`); m[1] == "0" || m[2] != "0" {
 		t.Errorf("restored from step %s with %s steps replayed", m[1], m[2])

@@ -27,7 +27,7 @@ type pastFlags struct {
 
 func (f *pastFlags) add(c *cobra.Command) {
 	c.Flags().BoolVar(&f.fromCheckpoint, "from-checkpoint", false, "start from a local checkpoint instead of nothing, for a journal that no longer begins at step 1")
-	c.Flags().BoolVar(&f.fromRemote, "from-remote", false, "start from the checkpoint in the state topic, which is quicker; done anyway where the journal no longer begins at step 1 and no other checkpoint is given")
+	c.Flags().BoolVar(&f.fromRemote, "from-remote", false, "start from the checkpoint in the state topic, which is quicker; done anyway where the journal no longer begins at step 1, or step 1 learnt a file, and no other checkpoint is given")
 	c.Flags().StringVar(&f.stateDir, "state", "", "state folder that holds the checkpoint, `DIR/PIPELINE`: of a pipeline that is stopped, or a copy (default: that of the pipeline file)")
 }
 
@@ -141,7 +141,7 @@ func (a *app) past(ctx context.Context, p *pipeline.Pipeline, flags *pastFlags) 
 }
 
 // rebuilding calls rebuild, with the checkpoint of the state topic if that is asked
-// for, or if the journal does not reach back to step 1.
+// for, or if the journal does not reach back to step 1, or begins with a file.
 func (a *app) rebuilding(ctx context.Context, p *pipeline.Pipeline, b *broker, flags *pastFlags, o *run.RebuildOptions, rebuild func() error) error {
 	fetch := func() error {
 		store := memstore.New()
@@ -161,13 +161,13 @@ func (a *app) rebuilding(ctx context.Context, p *pipeline.Pipeline, b *broker, f
 		}
 	}
 	err := rebuild()
-	if !errors.Is(err, run.ErrTrimmed) || o.Checkpoint != nil {
+	if !errors.Is(err, run.ErrTrimmed) && !errors.Is(err, run.ErrHistory) || o.Checkpoint != nil {
 		return err
 	}
 	if e := fetch(); e != nil {
 		return fmt.Errorf("%w; %w", err, e)
 	}
-	a.log.Info("the journal does not reach back to step 1; starting from the checkpoint in the state topic", "reason", err)
+	a.log.Info("the state cannot be rebuilt from nothing; starting from the checkpoint in the state topic", "reason", err)
 	return rebuild()
 }
 

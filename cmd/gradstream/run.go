@@ -48,7 +48,7 @@ func (a *app) runCommand() *cobra.Command {
 				if len(files) > 1 && len(a.history.files) > 0 {
 					return wrongInput("--backfill: it is for one pipeline; %d files are given", len(files))
 				}
-				if a.backfills, err = a.history.open(p); err != nil {
+				if a.backfills, err = a.history.open(cmd.Context(), p); err != nil {
 					return err
 				}
 				names[p.Name] = file

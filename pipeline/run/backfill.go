@@ -22,6 +22,9 @@ type Backfill struct {
 	Digest state.Hash // SHA-256 of its bytes
 	Until  int64      // event times before it, milliseconds, are the file's, the others the topic's; 0 = no cut
 	Open   func() (connectors.Reader, error)
+	// Sum is called when the file was read, and returns what is Digest unless it has
+	// changed meanwhile; nil = it cannot.
+	Sum func(ctx context.Context) (state.Hash, error)
 }
 
 // backfilled is a file that a task has learnt, as the journal has it.
@@ -163,6 +166,10 @@ func (t *task) relearn(ctx context.Context, was []backfilled) error {
 	var files []Backfill
 	for _, b := range was {
 		i := slices.IndexFunc(t.w.opts.Backfills, b.of)
+		if i < 0 && t.tlog == nil { // who only looks has no files
+			return fmt.Errorf("task %d: step %d learnt a file of source %s with SHA-256 %x: %w, so the state cannot be rebuilt from nothing; start from a checkpoint",
+				t.id, t.step+1, b.Source, b.Digest, ErrHistory)
+		}
 		if i < 0 {
 			return fmt.Errorf("task %d: %w: step %d learnt a file of source %s with SHA-256 %x, and no checkpoint is behind it; run with --backfill %s=PATH and that file (and the same --backfill-until), or start a worker whose state folder has a checkpoint",
 				t.id, errGone, t.step+1, b.Source, b.Digest, b.Source)
@@ -171,7 +178,7 @@ func (t *task) relearn(ctx context.Context, was []backfilled) error {
 	}
 	all, err := t.learn(ctx, files)
 	if err == nil && !slices.Equal(all, was) {
-		err = fmt.Errorf("task %d: the files of step %d have %v rows now", t.id, t.step+1, all)
+		err = fmt.Errorf("task %d: step %d learnt rows of files, %s; now there are %s: was the file of this pipeline changed?", t.id, t.step+1, rowsText(was), rowsText(all))
 	}
 	if err == nil {
 		t.noteBackfills(all)
@@ -187,6 +194,9 @@ const shownRows = 10
 func (t *task) learn(ctx context.Context, files []Backfill) (all []backfilled, err error) {
 	rejected := 0
 	e := &evaluation{p: t.of.p, core: t.core, result: &Evaluation{}}
+	progress := t.newLearning()
+	defer progress.end()
+	e.o.Progress = progress.progress
 	e.o.Rejected = func(source, node string, r connectors.Rejected) {
 		if rejected++; rejected <= shownRows {
 			t.log.Warn("a row of the history was rejected", "source", source, "row", r.Offset, "line", r.Line, "operator", node, "reason", r.Why)
@@ -216,6 +226,10 @@ func (t *task) learn(ctx context.Context, files []Backfill) (all []backfilled, e
 	}
 	if err := e.feed(ctx); err != nil {
 		return nil, fmt.Errorf("task %d: learning history: %w", t.id, err)
+	}
+	t.busy.Store(0) // reading a large file once more takes its time
+	if err := t.unchanged(ctx, files); err != nil {
+		return nil, err
 	}
 	for i, k := range shares {
 		all[i].Rows = k.rows
@@ -271,7 +285,25 @@ func (k *share) Read(ctx context.Context, into *batch.Batch, limit int) ([]conne
 			k.rows++
 		}
 	}
-	return bad, err
+	// Rows that do not decode have no key: one task counts each.
+	n := 0
+	for _, r := range bad {
+		if k.keyless(r.Offset) {
+			bad[n] = r
+			n++
+		}
+	}
+	return bad[:n], err
+}
+
+// keyless reports whether a row without a key is the task's, by its number.
+func (k *share) keyless(row int64) bool {
+	return k.key < 0 || k.reads(int32(row%int64(k.partitions)))
+}
+
+// reads reports whether a partition is the task's.
+func (k *share) reads(partition int32) bool {
+	return k.t.partitionOfRun(inputRun{Source: k.source, Partition: partition}) >= 0
 }
 
 func (k *share) mine(row int) bool {
@@ -281,12 +313,12 @@ func (k *share) mine(row int) bool {
 	if k.key < 0 {
 		return true
 	}
-	p := int32(k.all.Origin.Offset[row] % int64(k.partitions))
-	if col := k.all.Cols[k.key]; !col.Null(row) {
-		k.text = col.AppendText(k.text[:0], row)
-		p = k.t.w.formats.PartitionForKey(k.text, k.partitions)
+	col := k.all.Cols[k.key]
+	if col.Null(row) {
+		return k.keyless(k.all.Origin.Offset[row])
 	}
-	return k.t.partitionOfRun(inputRun{Source: k.source, Partition: p}) >= 0
+	k.text = col.AppendText(k.text[:0], row)
+	return k.reads(k.t.w.formats.PartitionForKey(k.text, k.partitions))
 }
 
 func fileNames(files []Backfill) string {

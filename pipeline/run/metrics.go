@@ -26,6 +26,7 @@ type metrics struct {
 	quarantined        *prometheus.CounterVec
 	*remoteMetrics
 	flow     flowMetrics
+	history  historyMetrics
 	accepted *prometheus.CounterVec
 }
 
@@ -59,12 +60,13 @@ func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
 		operator:           prometheus.NewGaugeVec(gauge("operator_value", "Numbers operators report of themselves: metrics of evaluate, loss, version and weights of learners, drifts of detectors."), []string{"node", "type", "task", "name"}),
 	}
 	m.flow = newFlowMetrics(gauge, counter)
+	m.history = newHistoryMetrics(gauge)
 	m.accepted = prometheus.NewCounterVec(counter("accepted_losses_total", "Times that a task went on although its state could not be rebuilt or input was gone, as its policy allows."), []string{"policy"})
 	m.quarantined = prometheus.NewCounterVec(counter("quarantined_records_total", "Records that are never processed because something failed on them."), []string{"task"})
 	m.remoteMetrics = newRemoteMetrics(counter, gauge, hist)
 	if reg != nil {
 		m.remoteMetrics.register(reg)
-		reg.MustRegister(m.quarantined, m.accepted, m.flow.records)
+		reg.MustRegister(m.quarantined, m.accepted, m.flow.records, m.history.share, m.history.rows)
 		for _, g := range m.flow.all() {
 			reg.MustRegister(g)
 		}
@@ -133,6 +135,8 @@ func (m *metrics) forget(t *task) {
 		g.DeletePartialMatch(task)
 	}
 	m.operator.DeletePartialMatch(task)
+	m.history.share.DeletePartialMatch(task)
+	m.history.rows.DeletePartialMatch(task)
 	m.checkpointTime.DeletePartialMatch(task)
 	m.remoteMetrics.forget(t)
 	for _, p := range t.parts {

@@ -14,6 +14,10 @@ import (
 // beginning was trimmed behind a checkpoint. [ReadRemote] gets that checkpoint.
 var ErrTrimmed = errors.New("what came before was trimmed behind a checkpoint")
 
+// ErrHistory says that a state cannot be rebuilt from nothing, for it began with a
+// file of history, which a checkpoint is behind.
+var ErrHistory = errors.New("the file is not in the log")
+
 // ReadRemote copies the checkpoint that the state topic holds of a task into a
 // store, compared with its seal, and returns what it is of. It takes no lock: a
 // pipeline may run, and save a newer one, meanwhile. A [WrongRequest] says that

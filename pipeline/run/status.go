@@ -19,6 +19,7 @@ type TaskStatus struct {
 	Rejected   int64            `json:"rejected"`
 	Outputs    int64            `json:"outputs"`
 	Watermark  int64            `json:"watermark_ms"`
+	History    *HistoryState    `json:"history,omitempty"` // while files are being learnt
 	Partitions []PartitionState `json:"partitions"`
 	Nodes      []NodeStatus     `json:"nodes"`
 }
@@ -56,6 +57,11 @@ func (t *task) publish(force bool) {
 	s := &TaskStatus{Task: t.id, Phase: Phase(t.phase.Load()).String(), Step: t.step, Checkpoint: t.restored, Remote: t.remote.step(), Replayed: t.replayed}
 	if p := t.problem.Load(); p != nil {
 		s.Problem = *p
+	}
+	if l := t.learning; l != nil {
+		h := l.state
+		s.History = &h
+		t.w.metrics.history.report(t.id, &h)
 	}
 	if t.core != nil {
 		e := t.core.engine.V

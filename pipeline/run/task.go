@@ -67,6 +67,7 @@ type task struct {
 	hung       atomic.Bool // it does not come back
 
 	backfilled []backfilled // files that step 1 was made of
+	learning   *learning    // while files are being learnt
 
 	adopted  []int // by source: how many partitions the state knows of; 0 = not known
 	opened   int64 // offset of the open record in the journal

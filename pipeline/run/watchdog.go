@@ -82,7 +82,7 @@ func (w *worker) look(t *task, r *running, was *watched) bool {
 	for _, p := range s.Partitions {
 		lag += p.Lag()
 	}
-	if s.Step != was.step || s.Phase != Live.String() || lag == 0 && t.blocked.Load() == 0 {
+	if s.Step != was.step || s.History != nil || s.Phase != Live.String() || lag == 0 && t.blocked.Load() == 0 {
 		was.step, was.since, was.said = s.Step, now, false
 		t.problem.Store(nil)
 		return false
