@@ -271,3 +271,23 @@ func TestWeightsBehindTheBound(t *testing.T) {
 		t.Errorf("a passive-aggressive step ends at %v", got)
 	}
 }
+
+// Classes may weigh the same, and all twice as much is every row twice.
+func TestEqualClassWeights(t *testing.T) {
+	const header = "features:sparse[8],y:string\n"
+	rows := []string{"1:1,a\n", "2:1,b\n", "3:1,c\n", "1:1 2:1,a\n", "3:1,b\n"}
+	for _, o := range []string{"softmax", "one_vs_rest", "perceptron", "passive_aggressive"} {
+		in := header + strings.Join(rows, "")
+		plain := runner(t, o, "{label: y, classes: [a, b, c]}", in)
+		ones := runner(t, o, "{label: y, classes: [a, b, c], class_weights: [1, 1, 1]}", in)
+		if plain.Text() != ones.Text() {
+			t.Errorf("%s: class_weights of 1 make a difference", o)
+		}
+	}
+	in := "features:sparse[8],w,y:bool\n1:1,2,true\n2:1,2,false\n1:1 2:1,2,true\n"
+	classes := runner(t, "logistic_regression", "{label: y, class_weights: [2, 2]}", in)
+	rowwise := runner(t, "logistic_regression", "{label: y, weight: w}", in)
+	if classes.Text() != rowwise.Text() {
+		t.Errorf("class_weights of 2 give\n%s\nweights of 2\n%s", classes.Text(), rowwise.Text())
+	}
+}

@@ -44,7 +44,7 @@ func (c *logisticConfig) Fields(f *spec.Fields) {
 	f.Column(&c.label, "label", "", "What to predict: a bool, or a number that is 0 or 1; null = not known yet.").Required()
 	f.Enum(&c.loss, "loss", "log", []string{"log", "hinge"}, "What to minimise: log = cross-entropy, hinge = a support vector machine.")
 	c.weightField(f)
-	f.Floats(&c.classWeights, "class_weights", nil, "How much a row counts whose label is false, and whose label is true.").Example("[1, 10]")
+	f.Floats(&c.classWeights, "class_weights", nil, "How much a row counts whose label is false, and whose label is true.").Example("[1, 10]").Repeats()
 	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
 	c.reactField(f)
 }

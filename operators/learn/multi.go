@@ -68,7 +68,7 @@ type multiConfig struct {
 func (c *multiConfig) fields(f *spec.Fields) {
 	c.classFields(f)
 	c.weightField(f)
-	f.Floats(&c.classWeights, "class_weights", nil, "How much a row of each class counts, in the order of classes, or for a label that is true or false of false and true.")
+	f.Floats(&c.classWeights, "class_weights", nil, "How much a row of each class counts, in the order of classes, or for a label that is true or false of false and true.").Repeats()
 }
 
 // newMulti makes the models. It returns nil if it complained.
