@@ -27,6 +27,7 @@ type testCase struct {
 	output    []spec.NamedNode
 	metrics   []spec.NamedNode
 	rejected  int
+	counted   bool // rejected was written
 	tolerance float64
 }
 
@@ -35,8 +36,24 @@ func (t *testCase) Fields(s *spec.Fields) {
 	s.Nodes(&t.input, "input", nil, "Rows of each source: a list of mappings from column to value, or the path of a file, relative to the test file. A source that is left out has no rows.").Required()
 	s.Nodes(&t.output, "output", nil, "Rows that each sink publishes, all of them in order: a list of mappings. A column that is left out may hold anything, a sink that is left out anything at all.")
 	s.Nodes(&t.metrics, "metrics", nil, "What nodes report at the end: of each a mapping from metric to number.")
-	s.Int(&t.rejected, "rejected", 0, "Number of rows that are rejected.").AtLeast(0)
+	s.Int(&t.rejected, "rejected", 0, "Number of rows that are rejected.").AtLeast(0).Given(&t.counted)
 	s.Float(&t.tolerance, "tolerance", 1e-6, "Greatest difference of numbers that are not whole, absolute below 1 and relative above.").AtLeast(0.0)
+}
+
+func (t *testCase) Check(add func(field, msg, want string)) {
+	if len(t.output) == 0 && len(t.metrics) == 0 && !t.counted {
+		add("", "this test expects nothing, so it could not fail", "expected output, metrics or rejected")
+	}
+	rows := 0
+	for _, n := range t.input {
+		rows += len(n.Node.Items)
+		if n.Node.Kind == spec.Scalar {
+			rows++ // of a file
+		}
+	}
+	if rows == 0 {
+		add("input", "this test has no rows", "expected at least one")
+	}
 }
 
 func (a *app) testCommand() *cobra.Command {
@@ -103,6 +120,10 @@ func (a *app) testPipeline(ctx context.Context, path string) (total, failed int,
 	}
 	var f testFile
 	if errs := spec.Decode(node, &f); len(errs) > 0 {
+		return 0, 0, errs
+	}
+	if len(f.tests) == 0 {
+		errs.Add(node.Pos, "there is no test", "expected at least one")
 		return 0, 0, errs
 	}
 	cases := make([]testCase, len(f.tests))

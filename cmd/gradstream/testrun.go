@@ -86,13 +86,19 @@ func (r *trialRun) run(ctx context.Context) error {
 	if len(errs) > 0 {
 		return errs.Sorted()
 	}
-	var rejected []string
+	var rejected []rejectedRow
 	o.Rejected = func(source, node string, j connectors.Rejected) {
-		where := fmt.Sprintf("%s row %d", source, j.Offset)
+		where := fmt.Sprintf("row %d of %s", j.Offset, source)
+		var at spec.Pos
+		if g, ok := o.Inputs[source].(*givenRows); ok {
+			at = g.rows[j.Offset].pos
+		} else if j.Line > 0 {
+			where += fmt.Sprintf(", line %d", j.Line)
+		}
 		if node != "" {
 			where += ", operator " + node
 		}
-		rejected = append(rejected, fmt.Sprintf("%s: %v", where, j.Why))
+		rejected = append(rejected, rejectedRow{at, fmt.Sprintf("%s is rejected: %v", where, j.Why)})
 	}
 	result, err := run.Evaluate(ctx, r.p, o)
 	if err != nil {
@@ -104,11 +110,17 @@ func (r *trialRun) run(ctx context.Context) error {
 	r.compareMetrics(result)
 	if len(rejected) != r.c.rejected {
 		r.fail(spec.Pos{}, "%s rejected; expected %d", count(len(rejected), "row"), r.c.rejected)
-		for _, why := range rejected {
-			r.fail(spec.Pos{}, "rejected: %s", why)
+		for _, row := range rejected {
+			r.fail(row.at, "%s", row.why)
 		}
 	}
 	return nil
+}
+
+// rejectedRow is a row that was rejected.
+type rejectedRow struct {
+	at  spec.Pos // in the test file; zero where the row comes from another one
+	why string
 }
 
 // open returns a reader of the rows of a source.
