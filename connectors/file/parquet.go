@@ -20,6 +20,7 @@ import (
 // The library reads any compression that the format has.
 type parquetRows struct {
 	file   *parquet.File
+	in     *os.File
 	schema *batch.Schema
 	codec  codec.Options
 	plan   []parquetColumn // one a field of schema
@@ -60,9 +61,13 @@ func openParquet(r *reader, o Options) (_ *parquetRows, err error) {
 		}
 		in = p.temp
 	}
+	p.in = in
 	err = guarded(func() error {
 		if size < 12 { // its magic twice, and the length of the footer
 			return fmt.Errorf("not a Parquet file, or truncated: %d bytes", size)
+		}
+		if err = checkFooter(in, size); err != nil {
+			return err
 		}
 		p.file, err = parquet.OpenFile(&counting{in, r.disk, p.temp == nil}, size,
 			parquet.SkipPageIndex(true), parquet.SkipBloomFilters(true), parquet.ReadBufferSize(1<<16))
@@ -203,6 +208,7 @@ func (p *parquetRows) nextGroup() error {
 		return io.EOF
 	}
 	g := groups[p.group]
+	columns := p.file.Metadata().RowGroups[p.group].Columns
 	chunks := g.ColumnChunks()
 	p.group++
 	p.left = g.NumRows()
@@ -210,6 +216,14 @@ func (p *parquetRows) nextGroup() error {
 		c := &p.plan[i]
 		if c.leaf == nil {
 			continue
+		}
+		for _, leaf := range []*parquet.LeafColumn{c.leaf, c.other} {
+			if leaf == nil {
+				continue
+			}
+			if err := checkPages(p.in, &columns[leaf.ColumnIndex].MetaData); err != nil {
+				return fmt.Errorf("column %s: %w", p.schema.Fields[i].Name, err)
+			}
 		}
 		c.main.open(chunks[c.leaf.ColumnIndex])
 		if c.other != nil {

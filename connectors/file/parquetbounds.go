@@ -1,0 +1,277 @@
+package file
+
+import (
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/parquet-go/parquet-go/format"
+)
+
+// Bounds of what a Parquet file may ask for. The library takes as much memory as
+// the file's headers say before it has seen whether that much is there.
+const (
+	mostFooter = 64 << 20     // bytes
+	mostHeader = 1 << 20      // of a page, bytes
+	mostPage   = 256 << 20    // bytes, compressed or not
+	mostValues = mostPage / 8 // of a page
+	mostDepth  = 64           // of structures within each other
+)
+
+// checkFooter refuses a footer that is too large, or that counts more entries than
+// it could hold.
+func checkFooter(in io.ReaderAt, size int64) error {
+	var tail [8]byte
+	if _, err := in.ReadAt(tail[:], size-8); err != nil {
+		return err
+	}
+	n := int64(binary.LittleEndian.Uint32(tail[:]))
+	switch {
+	case string(tail[4:]) != "PAR1":
+		return nil // the library says what it is not
+	case n > size-12:
+		return fmt.Errorf("not a Parquet file, or truncated: a footer of %d bytes in a file of %d", n, size)
+	case n > mostFooter:
+		return fmt.Errorf("a footer of %d bytes; at most %d are read", n, mostFooter)
+	}
+	b := make([]byte, n)
+	if _, err := in.ReadAt(b, size-8-n); err != nil {
+		return err
+	}
+	t := walk{b: b}
+	if t.fields(nil, 0, 0); t.err != nil {
+		return fmt.Errorf("not a Parquet file, or truncated: footer: %w", t.err)
+	}
+	return nil
+}
+
+// checkPages refuses pages of a column of a row group that are too large.
+func checkPages(in io.ReaderAt, c *format.ColumnMetaData) error {
+	at := c.DataPageOffset
+	if c.DictionaryPageOffset != 0 {
+		at = c.DictionaryPageOffset
+	}
+	end := at + c.TotalCompressedSize
+	if at < 0 || end < at {
+		return fmt.Errorf("damaged Parquet data: a column of %d bytes at byte %d", c.TotalCompressedSize, at)
+	}
+	for at < end {
+		h, err := pageHeader(in, at, end-at)
+		if err != nil {
+			return err
+		}
+		if c.Codec == format.Snappy && !h.plain { // its data says itself how long it will be
+			var b [binary.MaxVarintLen64]byte
+			if _, err := in.ReadAt(b[:], at+h.length+h.levels); err != nil && err != io.EOF {
+				return err
+			}
+			if n, _ := binary.Uvarint(b[:]); n > mostPage {
+				return fmt.Errorf("the page at byte %d asks for %d bytes; at most %d are read", at, n, mostPage)
+			}
+		}
+		at += h.length + h.compressed
+	}
+	return nil
+}
+
+// header is what counts of the header of a page.
+type header struct {
+	length                   int64 // of the header itself
+	compressed, uncompressed int64
+	values                   int64
+	levels                   int64 // of version 2: length of what is not compressed
+	plain                    bool  // of version 2: nothing is
+}
+
+// pageHeader reads the header of a page of at most so many bytes.
+func pageHeader(in io.ReaderAt, at, left int64) (h header, err error) {
+	for n := int64(512); ; n *= 8 {
+		b := make([]byte, min(n, left, mostHeader))
+		k, err := in.ReadAt(b, at)
+		if err != nil && err != io.EOF {
+			return h, err
+		}
+		h = header{}
+		t := walk{b: b[:k]}
+		t.fields(h.take, 0, 0)
+		if t.err == nil {
+			h.length = int64(t.at)
+			break
+		}
+		if !errors.Is(t.err, errThriftShort) {
+			return h, fmt.Errorf("damaged Parquet data: the header of the page at byte %d: %w", at, t.err)
+		}
+		if int64(k) < int64(len(b)) || n >= left {
+			return h, fmt.Errorf("not a Parquet file, or truncated: the page at byte %d has no whole header", at)
+		}
+		if n >= mostHeader {
+			return h, fmt.Errorf("the page at byte %d has a header of more than %d bytes", at, mostHeader)
+		}
+	}
+	switch {
+	case min(h.compressed, h.uncompressed, h.values, h.levels) < 0:
+		return h, fmt.Errorf("damaged Parquet data: the page at byte %d has negative lengths", at)
+	case max(h.compressed, h.uncompressed) > mostPage:
+		return h, fmt.Errorf("the page at byte %d asks for %d bytes; at most %d are read", at, max(h.compressed, h.uncompressed), mostPage)
+	case h.values > mostValues:
+		return h, fmt.Errorf("the page at byte %d asks for %d values; at most %d are read", at, h.values, mostValues)
+	case h.length+h.compressed > left:
+		return h, fmt.Errorf("not a Parquet file, or truncated: the page at byte %d has %d bytes, of which %d are there", at, h.length+h.compressed, left)
+	}
+	return h, nil
+}
+
+// take takes up a number of the header: PageHeader has the lengths, and the headers
+// of each kind within it begin with the number of values.
+func (h *header) take(outer, field int, v int64) {
+	switch {
+	case outer == 0 && field == 2:
+		h.uncompressed = v
+	case outer == 0 && field == 3:
+		h.compressed = v
+	case (outer == 5 || outer == 7 || outer == 8) && field == 1:
+		h.values = max(h.values, v)
+		if v < 0 {
+			h.values = v
+		}
+	case outer == 8 && (field == 5 || field == 6):
+		h.levels += v
+	case outer == 8 && field == 7:
+		h.plain = v == 0
+	}
+}
+
+// walk goes over Thrift's compact encoding, and builds nothing.
+type walk struct {
+	b   []byte
+	at  int
+	err error
+}
+
+var (
+	errThriftShort = errors.New("it ends early")
+	errThrift      = errors.New("it is damaged")
+)
+
+func (t *walk) fail(err error) {
+	if t.err == nil {
+		t.err = err
+	}
+}
+
+func (t *walk) byte() byte {
+	if t.err != nil || t.at >= len(t.b) {
+		t.fail(errThriftShort)
+		return 0
+	}
+	t.at++
+	return t.b[t.at-1]
+}
+
+func (t *walk) uvarint() uint64 {
+	v, n := binary.Uvarint(t.b[t.at:])
+	switch {
+	case t.err != nil:
+	case n == 0:
+		t.fail(errThriftShort)
+	case n < 0:
+		t.fail(errThrift)
+	default:
+		t.at += n
+		return v
+	}
+	return 0
+}
+
+func (t *walk) varint() int64 {
+	u := t.uvarint()
+	return int64(u>>1) ^ -int64(u&1)
+}
+
+func (t *walk) skip(n uint64) {
+	if t.err != nil || n > uint64(len(t.b)-t.at) {
+		t.fail(errThriftShort)
+		return
+	}
+	t.at += int(n)
+}
+
+// fields walks over a structure, and gives its numbers, and those of structures in
+// it, with true as 1, to take, unless that is nil: with the field of the outer structure, 0 in that
+// itself.
+func (t *walk) fields(take func(outer, field int, v int64), outer, depth int) {
+	if depth > mostDepth {
+		t.fail(errThrift)
+	}
+	for field := 0; t.err == nil; {
+		b := t.byte()
+		if b == 0 {
+			return
+		}
+		if step := int(b >> 4); step > 0 {
+			field += step
+		} else {
+			field = int(t.varint())
+		}
+		switch kind := b & 15; {
+		case kind == 1 || kind == 2: // true, false
+			if take != nil {
+				take(outer, field, int64(2-kind))
+			}
+		case kind >= 4 && kind <= 6 && take != nil:
+			if v := t.varint(); t.err == nil {
+				take(outer, field, v)
+			}
+		case kind == 12 && outer == 0:
+			t.fields(take, field, depth+1)
+		default:
+			t.value(kind, depth)
+		}
+	}
+}
+
+// value walks over a value that is no boolean field.
+func (t *walk) value(kind byte, depth int) {
+	switch kind {
+	case 1, 2, 3: // in lists, booleans take a byte
+		t.byte()
+	case 4, 5, 6:
+		t.varint()
+	case 7:
+		t.skip(8)
+	case 8:
+		t.skip(t.uvarint())
+	case 9, 10:
+		b := t.byte()
+		n := uint64(b >> 4)
+		if n == 15 {
+			n = t.uvarint()
+		}
+		t.entries(n, depth, b&15)
+	case 11:
+		if n := t.uvarint(); n > 0 {
+			b := t.byte()
+			t.entries(n, depth, b>>4, b&15)
+		}
+	case 12:
+		t.fields(nil, -1, depth+1)
+	default:
+		t.fail(errThrift)
+	}
+}
+
+// entries walks over those of a list or a map. Each takes a byte at least.
+func (t *walk) entries(n uint64, depth int, kinds ...byte) {
+	if t.err == nil && n > uint64(len(t.b)-t.at) {
+		t.fail(errThriftShort)
+	}
+	if depth > mostDepth {
+		t.fail(errThrift)
+	}
+	for ; n > 0 && t.err == nil; n-- {
+		for _, kind := range kinds {
+			t.value(kind, depth+1)
+		}
+	}
+}

@@ -1,0 +1,106 @@
+package file
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"fmt"
+	"math"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+
+	"github.com/parquet-go/parquet-go"
+	"github.com/parquet-go/parquet-go/encoding/thrift"
+	"github.com/parquet-go/parquet-go/format"
+
+	"github.com/gradstream/gradstream/pipeline/batch"
+)
+
+// forged returns a file of one column whose only page has the header and the data given.
+func forged(t *testing.T, codec format.CompressionCodec, page *format.PageHeader, data []byte) []byte {
+	t.Helper()
+	var good bytes.Buffer
+	w := parquet.NewWriter(&good, parquet.NewSchema("s", parquet.Group{"id": parquet.Leaf(parquet.Int64Type)}))
+	if err := w.Write(struct {
+		ID int64 `parquet:"id"`
+	}{7}); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	f, err := parquet.OpenFile(bytes.NewReader(good.Bytes()), int64(good.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	meta := f.Metadata()
+	out := []byte("PAR1")
+	header, err := thrift.Marshal(new(thrift.CompactProtocol), page)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out = append(append(out, header...), data...)
+	c := &meta.RowGroups[0].Columns[0].MetaData
+	c.DataPageOffset, c.DictionaryPageOffset, c.TotalCompressedSize, c.Codec = 4, 0, int64(len(out)-4), codec
+	footer, err := thrift.Marshal(new(thrift.CompactProtocol), meta)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return closed(append(out, footer...), len(footer))
+}
+
+// closed ends a file with the length of its footer.
+func closed(b []byte, footer int) []byte {
+	return append(binary.LittleEndian.AppendUint32(b, uint32(footer)), "PAR1"...)
+}
+
+// A file whose headers ask for gigabytes is refused before any are taken.
+func TestHostileParquet(t *testing.T) {
+	page := func(compressed, uncompressed, values int32) *format.PageHeader {
+		h := &format.PageHeader{Type: format.DataPage, CompressedPageSize: compressed, UncompressedPageSize: uncompressed}
+		h.DataPageHeader.Valid = true
+		h.DataPageHeader.V = format.DataPageHeader{NumValues: values, Encoding: format.Plain, DefinitionLevelEncoding: format.RLE, RepetitionLevelEncoding: format.RLE}
+		return h
+	}
+	list := append([]byte("PAR1"), 0x29, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0) // the schema, field 2: 2^31-1 structures
+	snappy := binary.AppendUvarint(nil, 1<<32-1)
+	for name, c := range map[string]struct {
+		file []byte
+		want string
+	}{
+		"honest":       {forged(t, format.Uncompressed, page(8, 8, 1), binary.LittleEndian.AppendUint64(nil, 7)), ""},
+		"compressed":   {forged(t, format.Uncompressed, page(math.MaxInt32, 8, 1), nil), "column id: the page at byte 4 asks for 2147483647 bytes; at most 268435456 are read"},
+		"uncompressed": {forged(t, format.Gzip, page(8, math.MaxInt32, 1), make([]byte, 8)), "column id: the page at byte 4 asks for 2147483647 bytes; at most 268435456 are read"},
+		"values":       {forged(t, format.Uncompressed, page(8, 8, math.MaxInt32), make([]byte, 8)), "column id: the page at byte 4 asks for 2147483647 values; at most 33554432 are read"},
+		"negative":     {forged(t, format.Uncompressed, page(-8, 8, 1), make([]byte, 8)), "column id: damaged Parquet data: the page at byte 4 has negative lengths"},
+		"not there":    {forged(t, format.Uncompressed, page(1<<28, 8, 1), nil), "bytes, of which"},
+		"snappy":       {forged(t, format.Snappy, page(int32(len(snappy)), 8, 1), snappy), "column id: the page at byte 4 asks for 4294967295 bytes; at most 268435456 are read"},
+		"footer":       {closed([]byte("PAR1"), math.MaxInt32), "not a Parquet file, or truncated: a footer of 2147483647 bytes in a file of 12"},
+		"list":         {closed(list, len(list)-4), "not a Parquet file, or truncated: footer: it ends early"},
+		"nested":       {closed(append([]byte("PAR1"), bytes.Repeat([]byte{0x1c}, 5000)...), 5000), "not a Parquet file, or truncated: footer: it is damaged"},
+	} {
+		path := filepath.Join(t.TempDir(), "hostile.parquet")
+		if err := os.WriteFile(path, c.file, 0o666); err != nil {
+			t.Fatal(err)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		s := schema("id: int64")
+		rows := batch.New(s)
+		r, err := Open(path, Options{Schema: s})
+		if err == nil {
+			_, err = r.Read(context.Background(), rows, 1)
+			r.Close()
+		}
+		runtime.ReadMemStats(&after)
+		if got := fmt.Sprint(err); c.want == "" && (err != nil || rows.N != 1 || rows.Cols[0].Ints[0] != 7) || !strings.Contains(got, c.want) || err != nil && !strings.Contains(got, path) {
+			t.Errorf("%s: %v, want %s", name, err, c.want)
+		}
+		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
+			t.Errorf("%s: %d MiB were taken", name, n>>20)
+		}
+	}
+}
