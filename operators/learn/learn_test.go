@@ -14,6 +14,7 @@ import (
 	"github.com/gradstream/gradstream/pipeline/spec"
 	"github.com/gradstream/gradstream/state"
 	"github.com/gradstream/gradstream/state/memstore"
+	"github.com/gradstream/gradstream/state/weights"
 )
 
 func definition(t *testing.T, name string) *operators.Definition {
@@ -289,5 +290,36 @@ func TestEqualClassWeights(t *testing.T) {
 	rowwise := runner(t, "logistic_regression", "{label: y, weight: w}", in)
 	if classes.Text() != rowwise.Text() {
 		t.Errorf("class_weights of 2 give\n%s\nweights of 2\n%s", classes.Text(), rowwise.Text())
+	}
+}
+
+// The report of several classes counts the weights of all, and no intercept.
+func TestReportOfClasses(t *testing.T) {
+	const in = "features:sparse[2000],y:string\n1:1,a\n1999:-2,b\n1500:0.5 1:1,c\n3:0.25,a\n"
+	for _, o := range []string{"sgd", "adam", "mixture"} {
+		h := runner(t, "softmax", "{label: y, optimizer: "+o+"}", in)
+		var data []float32
+		slots, block := 0, 0
+		for _, s := range h.Node.States() {
+			if table, ok := s.State.(*weights.Table); ok {
+				data, slots = table.Data, table.Stride()
+				block = len(data) / slots / 3
+			}
+		}
+		nonzero, squares := 0.0, 0.0
+		for c := range 3 {
+			for i := range 2000 {
+				if w := float64(data[(c*block+i)*slots]); w != 0 {
+					nonzero++
+					squares += w * w
+				}
+			}
+		}
+		r := h.Node.Report()
+		gotN, _ := r.Get("weights_nonzero")
+		gotL2, _ := r.Get("weights_l2")
+		if nonzero == 0 || gotN != nonzero || math.Abs(gotL2-math.Sqrt(squares)) > 1e-12 {
+			t.Errorf("%s: the report says %v weights of norm %v, there are %v of %v", o, gotN, gotL2, nonzero, math.Sqrt(squares))
+		}
 	}
 }

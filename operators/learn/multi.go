@@ -97,13 +97,10 @@ func newMulti(c *multiConfig, l *linearConfig, how policy, env *operators.Env) o
 	env.BindValue("model", multiVersion, &o.s)
 	env.Report(func(r *operators.Report) {
 		nonzero, sum := 0.0, 0.0
-		for c := range o.s.Classes {
-			for i := range p.dim {
-				if at := (c*o.block + i) * slots; at < len(o.table.Data) && o.table.Data[at] != 0 {
-					w := float64(o.table.Data[at])
-					nonzero++
-					sum += float64(w * w)
-				}
+		for row, w := range o.table.Weights {
+			if row%o.block < p.dim { // no intercept
+				nonzero++
+				sum += float64(float64(w) * float64(w))
 			}
 		}
 		reportLearner(r, o.s.Version, nonzero, math.Sqrt(sum), o.s.Recent)

@@ -171,6 +171,17 @@ func (t *Table) L2() float64 {
 	return math.Sqrt(sum)
 }
 
+// Weights yields the rows whose slot 0 is not zero, in ascending order, and that.
+func (t *Table) Weights(yield func(row int, w float32) bool) {
+	for lo, hi := range t.written {
+		for ; lo < hi; lo += t.stride {
+			if w := t.Data[lo]; w != 0 && !yield(lo/t.stride, w) {
+				return
+			}
+		}
+	}
+}
+
 // written yields where in Data the rows lie that may be other than zero: for each
 // page that was ever written, its first slot 0 and its end. A large table is
 // mostly pages that never were.
