@@ -39,6 +39,9 @@ func (f Func) Invariant(score, y, rate, norm float64) float64 {
 		if short || z > 2*logTail {
 			return -rate * f.Gradient(score, y)
 		}
+		if float64(rate*norm) < -2*logTail-z {
+			return y * rate // all the way the derivative is 1, and z may be too far off to be moved
+		}
 		return y * ((margin(z, rate*norm) - z) / norm)
 	case Hinge:
 		if z := float64(y * score); z < 1 {

@@ -55,3 +55,19 @@ func TestInvariantIsFinite(t *testing.T) {
 		}
 	}
 }
+
+// However wrong the score, the step of the log loss is at least near that of its
+// rate, and joins what Newton's method finds.
+func TestInvariantOfFarScores(t *testing.T) {
+	f := Func{}
+	for _, y := range []float64{-1, 1} {
+		for z := 30.0; z < 1e300; z *= 1.1 {
+			if u := f.Invariant(-y*z, y, 0.5, 1e-3); math.Abs(u*y-0.5) > 1e-9 {
+				t.Fatalf("margin %v: moves by %v, want %v", -z, u, 0.5*y)
+			}
+			if u := f.Invariant(-y*z, y, 2*z, 1); !(u*y >= 0.9*z && u*y <= 2*z) {
+				t.Fatalf("margin %v, rate %v: moves by %v", -z, 2*z, u)
+			}
+		}
+	}
+}
