@@ -1,6 +1,7 @@
 package pipeline
 
 import (
+	"math"
 	"time"
 
 	"github.com/gradstream/gradstream/pipeline/spec"
@@ -105,11 +106,12 @@ func (c *stateConfig) Fields(f *spec.Fields) {
 }
 
 type sourceConfig struct {
-	topic, start, format string
-	time, key            spec.Column
-	schema               []spec.Entry
-	errors               string
-	partitions           int
+	topic, start string
+	format       spec.Choice
+	time, key    spec.Column
+	schema       []spec.Entry
+	errors       string
+	partitions   int
 
 	partitionsGiven bool
 	at              struct{ topic, errors, partitions spec.Pos }
@@ -119,7 +121,12 @@ func (c *sourceConfig) Fields(f *spec.Fields) {
 	f.String(&c.topic, "topic", "", "Topic to read, only what is committed.").
 		Required().Matching(topicName, topicNameWant).Example("clicks").At(&c.at.topic)
 	f.Enum(&c.start, "start", "earliest", []string{"earliest", "latest"}, "Where reading starts. It counts only where a task has no journal yet.")
-	f.Enum(&c.format, "format", "json", []string{"json", "csv", "arrow"}, "What a record holds: a JSON object, one CSV row without a header, in the order of the schema, or an Arrow IPC stream.")
+	f.Choice(&c.format, "format", "json", []spec.Option{
+		{Name: "json", Summary: "A JSON object."},
+		{Name: "csv", Summary: "One CSV row without a header, in the order of the schema."},
+		{Name: "arrow", Summary: "An Arrow IPC stream."},
+		{Name: "avro", Summary: "A record in Avro's binary encoding.", New: func() spec.Config { return new(avroConfig) }},
+	}, "What a record holds.")
 	f.Column(&c.time, "time", "", "Column that holds the event time: a timestamp, or an int64 of milliseconds since 1970. Without it, the timestamp of the record.").Example("ts")
 	f.Column(&c.key, "key", "", "Column whose text `gradstream produce` uses as the key of a record.").Example("user")
 	f.Ordered(&c.schema, "schema", "The columns and their types: bool, int64, float64, string, timestamp or sparse, with a ? behind it if the column may be missing or null. `a.b` reads field b of object a.").
@@ -128,6 +135,21 @@ func (c *sourceConfig) Fields(f *spec.Fields) {
 		Matching(topicName, topicNameWant).Example("clicks.errors").At(&c.at.errors)
 	f.Int(&c.partitions, "partitions", DefaultPartitions, "Partitions of the topic where we create it.").
 		Within(1, 100_000).Given(&c.partitionsGiven).At(&c.at.partitions)
+}
+
+// avroConfig says how Avro records were written.
+type avroConfig struct {
+	schema  string
+	at      spec.Pos
+	framing string
+	id      int
+}
+
+func (c *avroConfig) Fields(f *spec.Fields) {
+	f.String(&c.schema, "schema", "", "File of the Avro schema that the records were written with (.avsc), from the working folder on. Columns take the fields of their names, `a.b` field b of the record a; other fields are skipped.").
+		Required().Matching(`.+`, "a file").Example("clicks.avsc").At(&c.at)
+	f.Enum(&c.framing, "framing", "none", []string{"none", "confluent"}, "What stands before a record: nothing, or a byte 0 and four of the schema's id, as Confluent's serializers write them.")
+	f.Int(&c.id, "id", 0, "The id of the schema with framing: confluent; a record of another is rejected. 0 = the id is not looked at.").Within(0, math.MaxInt32)
 }
 
 // operatorConfig is what all operators have in common; the key that names the

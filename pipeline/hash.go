@@ -25,6 +25,9 @@ func (p *Pipeline) canonical() string {
 	fmt.Fprintf(&b, "gradstream graph 1\npipeline %q tasks %d\n", p.Name, p.Tasks)
 	for _, s := range p.Sources {
 		fmt.Fprintf(&b, "source %q topic %q format %s time %q", s.Name, s.Topic, s.Format, s.Time)
+		if s.Avro != nil {
+			fmt.Fprintf(&b, " avro %q framed %v", s.Avro.Schema, s.Avro.Framed)
+		}
 		writeColumns(&b, s.Schema.Names(), func(i int) string { return s.Schema.Fields[i].TypeString() })
 	}
 	nodes := slices.Clone(p.Nodes)

@@ -22,6 +22,8 @@ const MaxOperators = 1000
 type Options struct {
 	// Registry holds the operators the file may use.
 	Registry *operators.Registry
+	// CheckAvro says why columns cannot be read from Avro records; nil = unchecked.
+	CheckAvro func(a *Avro, columns *batch.Schema) error
 	// Lookup resolves the variables of the file; nil means the environment.
 	Lookup func(name string) (value string, ok bool)
 	// Set holds path=value arguments, applied to the file in order, before
@@ -71,7 +73,7 @@ func Parse(file string, data []byte, o Options) (*Pipeline, spec.Errors) {
 		return value, ok
 	})
 
-	l := &loader{reg: o.Registry, errs: errs, ends: map[string]*end{}, p: &Pipeline{File: file}}
+	l := &loader{reg: o.Registry, checkAvro: o.CheckAvro, errs: errs, ends: map[string]*end{}, p: &Pipeline{File: file}}
 	l.decode(root)
 	if n := root.Get("operators"); len(l.ops) > MaxOperators {
 		l.errorf(n.Pos, fmt.Sprintf("expected at most %d", MaxOperators), "there are %d operators", len(l.ops))
@@ -103,10 +105,11 @@ func Parse(file string, data []byte, o Options) (*Pipeline, spec.Errors) {
 // loader turns the parts of a file into a Pipeline, gathering complaints. Every
 // part is checked as far as it can be, whatever is wrong with the others.
 type loader struct {
-	reg  *operators.Registry
-	errs spec.Errors
-	p    *Pipeline
-	file fileConfig
+	reg       *operators.Registry
+	checkAvro func(a *Avro, columns *batch.Schema) error
+	errs      spec.Errors
+	p         *Pipeline
+	file      fileConfig
 
 	srcs  []*source
 	ops   []*operator

@@ -58,6 +58,7 @@ type Source struct {
 	Topic      string
 	Start      string // earliest or latest
 	Format     string
+	Avro       *Avro  // how records of the format avro were written
 	Time       string // column that holds the event time; "" = the record's timestamp
 	Key        string // column whose text `produce` uses as the record key; "" = none
 	Schema     *batch.Schema
@@ -66,6 +67,13 @@ type Source struct {
 	// Internal says that the topic is the pipeline's own: it is the far side of a
 	// repartition, whose name it has.
 	Internal bool
+}
+
+// Avro says how Avro records were written.
+type Avro struct {
+	Schema string // of the writer, as JSON
+	Framed bool   // a byte 0 and the four of a schema's id stand before each record
+	ID     uint32 // the id; 0 = any
 }
 
 // Node is an operator in the graph.

@@ -3,6 +3,8 @@ package pipeline
 import (
 	"cmp"
 	"fmt"
+	"io"
+	"os"
 	"slices"
 	"strings"
 
@@ -16,7 +18,7 @@ func (l *loader) sources() {
 		s.schema = l.schema(s)
 		s.end.sources = []string{s.name}
 		out := &Source{
-			Name: s.name, Pos: s.pos, Topic: s.c.topic, Start: s.c.start, Format: s.c.format,
+			Name: s.name, Pos: s.pos, Topic: s.c.topic, Start: s.c.start, Format: s.c.format.Name,
 			Time: s.c.time.Name, Key: s.c.key.Name, Schema: s.schema, Errors: s.c.errors, Partitions: s.c.partitions,
 		}
 		if out.Errors == "" {
@@ -32,9 +34,48 @@ func (l *loader) sources() {
 			}
 		}
 		l.keyColumn(s.schema, nil, s.c.key, "")
+		if c, ok := s.c.format.Config.(*avroConfig); ok {
+			out.Avro = l.avro(c, s)
+		}
 		l.p.Sources = append(l.p.Sources, out)
 	}
 	slices.SortStableFunc(l.p.Sources, func(a, b *Source) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// mostAvroSchema bounds the file of an Avro schema.
+const mostAvroSchema = 1 << 20
+
+// avro reads the schema of Avro records and checks that it has the columns.
+func (l *loader) avro(c *avroConfig, s *source) *Avro {
+	if c.schema == "" {
+		return nil // complained of
+	}
+	path := c.schema
+	f, err := os.Open(path)
+	if err != nil {
+		l.errorf(c.at, "expected a file with an Avro schema", "%v", fileError(path, err))
+		return nil
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, mostAvroSchema+1))
+	switch {
+	case err != nil:
+		l.errorf(c.at, "expected a file with an Avro schema", "%v", fileError(path, err))
+		return nil
+	case len(data) > mostAvroSchema:
+		l.errorf(c.at, fmt.Sprintf("expected at most %d bytes", mostAvroSchema), "the Avro schema %s is larger", path)
+		return nil
+	}
+	if c.id > 0 && c.framing != "confluent" {
+		l.errorf(c.at, "expected framing: confluent with it", "id does not go with framing: %s", c.framing)
+	}
+	a := &Avro{Schema: string(data), Framed: c.framing == "confluent", ID: uint32(c.id)}
+	if l.checkAvro != nil && s.schema != nil && !slices.ContainsFunc(s.schema.Fields, func(f batch.Field) bool { return f.Type == 0 }) {
+		if err := l.checkAvro(a, s.schema); err != nil {
+			l.errorf(c.at, "", "%v", err)
+		}
+	}
+	return a
 }
 
 // schema reads the columns of a source. A column whose type is wrong has type 0:
@@ -63,7 +104,7 @@ func (l *loader) schema(s *source) *batch.Schema {
 		}
 		schema.Fields = append(schema.Fields, f)
 	}
-	if s.c.format == "json" && !l.wrong(s.node, "format") {
+	if s.c.format.Name == "json" && !l.wrong(s.node, "format") {
 		columns := map[string]bool{}
 		for _, k := range node.Keys {
 			columns[k.Name] = true

@@ -30,7 +30,7 @@ func (a *app) validateCommand() *cobra.Command {
 			var all spec.Errors
 			var good []*pipeline.Pipeline
 			for _, file := range files {
-				p, errs := pipeline.Load(file, pipeline.Options{Registry: registry, Set: a.set})
+				p, errs := pipeline.Load(file, pipeline.Options{Registry: registry, CheckAvro: checkAvro, Set: a.set})
 				all = append(all, errs...)
 				if len(errs) == 0 {
 					good = append(good, p)

@@ -105,6 +105,9 @@ type player struct {
 }
 
 func newPlayer(o kafka.ProducerOptions, s *pipeline.Source, rate float64) (*player, error) {
+	if s.Avro != nil {
+		return nil, fmt.Errorf("source %s: records in Avro are read, not written", s.Name)
+	}
 	enc, err := formats.NewEncoder(s.Format, s.Schema)
 	if err != nil {
 		return nil, err

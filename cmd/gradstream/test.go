@@ -163,7 +163,7 @@ func (a *app) loadFor(path string, c *testCase) (*pipeline.Pipeline, error) {
 	for _, s := range c.set {
 		set = append(set, s.Name.Name+"="+s.Text.Value)
 	}
-	p, errs := pipeline.Load(path, pipeline.Options{Registry: registry, Set: set})
+	p, errs := pipeline.Load(path, pipeline.Options{Registry: registry, CheckAvro: checkAvro, Set: set})
 	if len(errs) > 0 {
 		return nil, errs
 	}

@@ -1,6 +1,6 @@
 // Package codec turns record values into rows and rows into record values, in
-// the formats json, csv and arrow. docs/format/formats.md describes what each
-// accepts and writes.
+// the formats json, csv and arrow, and reads avro. docs/format/formats.md describes
+// what each accepts and writes.
 //
 // A decoder appends to the columns of a batch and leaves the batch's Origin and
 // N to its caller. Decoding and encoding json and csv allocates nothing per

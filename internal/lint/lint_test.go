@@ -129,6 +129,7 @@ var leafOnly = []struct {
 }{
 	{"github.com/cockroachdb/pebble", []string{"state/pebblestore", "state/statetest"}},
 	{"github.com/twmb/franz-go", []string{"connectors/kafka", "internal/testutil", "bench"}},
+	{"github.com/twmb/avro", []string{"connectors/codec"}},
 	{"github.com/apache/arrow", []string{"connectors/codec", "connectors/file"}},
 	{"github.com/parquet-go", []string{"connectors/file"}},
 	{"github.com/goccy/go-yaml", []string{"pipeline/spec"}},

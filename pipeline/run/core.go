@@ -1,6 +1,7 @@
 package run
 
 import (
+	"errors"
 	"fmt"
 	"math"
 	"runtime/debug"
@@ -17,10 +18,23 @@ import (
 // package knows no implementation.
 type Formats struct {
 	NewDecoder func(format string, s *batch.Schema) (connectors.Decoder, error)
+	// NewAvro is the same for sources whose records are Avro; nil = there are none.
+	NewAvro    func(a *pipeline.Avro, s *batch.Schema) (connectors.Decoder, error)
 	NewEncoder func(format string, s *batch.Schema) (connectors.Encoder, error)
 	// PartitionForKey maps a record key to one of n partitions, as Kafka's own
 	// clients do.
 	PartitionForKey func(key []byte, n int) int32
+}
+
+// decoder makes the decoder of a source.
+func (f *Formats) decoder(s *pipeline.Source) (connectors.Decoder, error) {
+	if s.Avro == nil {
+		return f.NewDecoder(s.Format, s.Schema)
+	}
+	if f.NewAvro == nil {
+		return nil, errors.New("there is no decoder of Avro")
+	}
+	return f.NewAvro(s.Avro, s.Schema)
 }
 
 // How much is processed at once. It never changes a result.
@@ -105,7 +119,7 @@ func newCore(p *pipeline.Pipeline, task int, f Formats, o coreOptions) (*core, e
 		}
 		in.batch.Origin.Source = i
 		if !o.Files {
-			dec, err := f.NewDecoder(s.Format, s.Schema)
+			dec, err := f.decoder(s)
 			if err != nil {
 				return nil, fmt.Errorf("source %s: %w", s.Name, err)
 			}
