@@ -105,7 +105,9 @@ func (p *pairs) place(hash uint32, kind int) int {
 
 // known reports whether a user or item was learnt. Without factors nothing needs
 // to begin with, and everything counts as known.
-func (p *pairs) known(group int) bool { return group >= 0 && (p.factors == 0 || p.params.known(group)) }
+func (p *pairs) known(group int) bool {
+	return group >= 0 && (p.factors == 0 || p.params.known(group, p.factors))
+}
 
 // meet gives a user or item that was never learnt a vector to begin with.
 func (p *pairs) meet(group int) {

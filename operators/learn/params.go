@@ -122,8 +122,15 @@ func makeParams(c *paramsConfig, env *operators.Env, n, pinned int64, intercept 
 // at is a weight.
 func (p *params) at(i int) float32 { return p.table.Data[i*p.slots] }
 
-// known reports whether the group of weights from i on was learnt.
-func (p *params) known(i int) bool { return p.at(i) != 0 }
+// known reports whether the group of n weights from i on was learnt.
+func (p *params) known(i, n int) bool {
+	for k := i; k < i+n; k++ { // a step may end at 0, but not one of each weight
+		if p.at(k) != 0 {
+			return true
+		}
+	}
+	return false
+}
 
 // begin starts a row that will be learnt.
 func (p *params) begin() { p.idx, p.d, p.fresh = p.idx[:0], p.d[:0], p.fresh[:0] }
@@ -131,7 +138,7 @@ func (p *params) begin() { p.idx, p.d, p.fresh = p.idx[:0], p.d[:0], p.fresh[:0]
 // start gives the weights [i, i+n) their first values, of the given standard
 // deviation, if they were never learnt.
 func (p *params) start(i, n int, deviation float64) {
-	if p.known(i) {
+	if p.known(i, n) {
 		return
 	}
 	p.fresh = append(p.fresh, freshGroup{i, n})

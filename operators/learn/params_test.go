@@ -210,3 +210,24 @@ func TestMachineOfSingleFeatures(t *testing.T) {
 		}
 	}
 }
+
+// A learnt vector of which one number happens to be 0 is no new one.
+func TestVectorsWithZeros(t *testing.T) {
+	o, rows := built(t, newFactorization, "{user: user, item: item, label: y, bits: 8, factors: 3}", ratings, 5)
+	m := o.(*scored)
+	m.scorer.of(rows)
+	f := m.scorer.(factorization)
+	u, i := f.groups(0)
+	before := m.scorer.score(0)
+	was := f.at(u)
+	m.params.table.Data[u*m.params.slots] = 0
+	if got, want := m.scorer.score(0), before-float64(was*f.at(i)); math.Abs(got-want) > 1e-6 {
+		t.Errorf("the score is %v, want %v", got, want)
+	}
+	rest := f.at(u + 1)
+	m.params.begin()
+	m.scorer.prepare(0)
+	if f.at(u) != 0 || f.at(u+1) != rest || len(m.params.fresh) > 0 {
+		t.Errorf("the vector begins anew: %v %v, was 0 %v", f.at(u), f.at(u+1), rest)
+	}
+}
