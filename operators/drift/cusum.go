@@ -27,14 +27,17 @@ var _ = Family.Add(operators.Define(operators.Spec[cusumConfig]{
 	},
 }))
 
-type cusumConfig struct {
+type cusumConfig struct{ sumsConfig }
+
+// sumsConfig is what detectors that sum have in common, with the same defaults.
+type sumsConfig struct {
 	column           spec.Column
 	delta, threshold float64
 	minSamples       int
 	direction        string
 }
 
-func (c *cusumConfig) Fields(f *spec.Fields) {
+func (c *sumsConfig) Fields(f *spec.Fields) {
 	o := detect.DefaultCUSUM()
 	f.Column(&c.column, "column", "", "What to watch, as a number.").Required().Example("ctr.loss")
 	f.Float(&c.delta, "delta", o.Delta, "Change of the mean that is tolerated, in the unit of the column.").Within(0, 1e9)

@@ -30,20 +30,15 @@ var _ = Family.Add(operators.Define(operators.Spec[pageHinkleyConfig]{
 }))
 
 type pageHinkleyConfig struct {
-	column                  spec.Column
-	delta, threshold, alpha float64
-	minSamples              int
-	direction, baseline     string
+	sumsConfig
+	alpha    float64
+	baseline string
 }
 
 func (c *pageHinkleyConfig) Fields(f *spec.Fields) {
 	o := detect.DefaultPageHinkley()
-	f.Column(&c.column, "column", "", "What to watch, as a number.").Required().Example("ctr.loss")
-	f.Float(&c.delta, "delta", o.Delta, "Change of the mean that is tolerated, in the unit of the column.").Within(0, 1e9)
-	f.Float(&c.threshold, "threshold", o.Threshold, "Height of the sum at which drift is reported, in the unit of the column.").Above(0).AtMost(1e12)
+	c.sumsConfig.Fields(f)
 	f.Float(&c.alpha, "alpha", o.Alpha, "Factor by which the sum forgets at each value; 1 = never.").Above(0).AtMost(1)
-	f.Int(&c.minSamples, "min_samples", o.MinSamples, "Values that must have passed before drift is reported.").Within(1, 1_000_000_000)
-	directionField(f, &c.direction)
 	f.Enum(&c.baseline, "baseline", string(o.Baseline), []string{string(detect.Extreme), string(detect.Zero)},
 		"What the sum is compared with: extreme = the lowest (highest) value it has had, zero = zero, which is later, with fewer false alarms.")
 }

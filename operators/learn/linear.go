@@ -28,7 +28,7 @@ type linearConfig struct {
 	l1, l2, clip    float64
 	intercept       bool
 	own             interceptConfig
-	onDrift         spec.Choice
+	driftConfig
 }
 
 type interceptConfig struct{ rate float64 }
@@ -157,7 +157,7 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 		return nil
 	}
 	m := p.model(env, "")
-	m.react = newReactor(c, p, m, env)
+	m.react = newReactor(c, p, env)
 	env.Explain(m.explain)
 	m.column = env.Field(m.features).Name
 	env.Report(func(r *operators.Report) {

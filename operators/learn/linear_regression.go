@@ -67,7 +67,7 @@ func (c *linearRegressionConfig) Fields(f *spec.Fields) {
 	f.Enum(&c.labelScale, "label_scale", "standard", []string{"standard", "none"}, "Whether the label is standardised, learnt online, or taken as it is.").Pin()
 	c.weightField(f)
 	c.modelFields(f, rates{sgd: 0.01, adagrad: 0.5}, 10)
-	c.reactField(f)
+	c.reactField(f, reactAll)
 }
 
 func (c *linearRegressionConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }

@@ -46,7 +46,7 @@ func (c *logisticConfig) Fields(f *spec.Fields) {
 	c.weightField(f)
 	f.Floats(&c.classWeights, "class_weights", nil, "How much a row counts whose label is false, and whose label is true.").Example("[1, 10]").Repeats()
 	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
-	c.reactField(f)
+	c.reactField(f, reactAll)
 }
 
 func (c *logisticConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }

@@ -14,75 +14,29 @@ import (
 // reactVersion is the version of reactState, and of the detectors' states here.
 const reactVersion = 1
 
-// reactField declares what a learner does when its loss rises.
-func (c *linearConfig) reactField(f *spec.Fields) {
-	f.Choice(&c.onDrift, "on_drift", "none", []spec.Option{
-		{Name: "none", Summary: "Nothing; no detector runs."},
-		{Name: "alarm", Summary: "Counts drifts, for the report. The predictions are those of none.", New: func() spec.Config { return new(reactConfig) }},
-		{Name: "boost", Summary: "Raises the rate, and lets it fall back. Not for ftrl, coin, pistol and freegrad, which have none.", New: func() spec.Config { return new(boostConfig) }},
-		{Name: "reset", Summary: "Forgets what was learnt, but for the scale of labels.", New: func() spec.Config { return new(reactConfig) }},
-		{Name: "background", Summary: "Trains a second model from nothing beside the first, which it replaces once it predicts better by two standard errors. Takes twice the memory, and while both learn twice the time.",
-			New: func() spec.Config { return new(backgroundConfig) }},
-	}, "What follows a rise of the loss, as a detector inside the learner sees it. It watches the loss of each labelled row, at most 1; of numbers in units of the variance of the labels for the squared loss, of their deviation for others.")
+// reactions are what may follow a drift.
+var reactions = []spec.Option{
+	{Name: "none", Summary: "Nothing; no detector runs."},
+	{Name: "alarm", Summary: "Counts drifts, for the report. The predictions are those of none.", New: func() spec.Config { return new(reactConfig) }},
+	{Name: "reset", Summary: "Forgets what was learnt, but for the classes and the scale of labels.", New: func() spec.Config { return new(reactConfig) }},
+	{Name: "boost", Summary: "Raises the rate, and lets it fall back. Not for ftrl, coin, pistol and freegrad, which have none.", New: func() spec.Config { return new(boostConfig) }},
+	{Name: "background", Summary: "Trains a second model from nothing beside the first, which it replaces once it predicts better by two standard errors. Takes twice the memory, and while both learn twice the time.",
+		New: func() spec.Config { return new(backgroundConfig) }},
 }
 
-// reactConfig names the detector.
-type reactConfig struct{ detector spec.Choice }
+// How many of reactions a learner takes.
+const (
+	reactReset = 3 // it has no rate
+	reactBoost = 4
+	reactAll   = 5
+)
 
-func (c *reactConfig) Fields(f *spec.Fields) {
-	f.Choice(&c.detector, "detector", "adwin", []spec.Option{
-		{Name: "adwin", Summary: "A window that adapts to change; starts over after a drift.", New: func() spec.Config { return new(adwinConfig) }},
-		{Name: "hddm_a", Summary: "Hoeffding's bound on means.", New: func() spec.Config { return new(hddmConfig) }},
-		{Name: "hddm_w", Summary: "McDiarmid's bound on fading means: quick on large rises, blind to small ones.", New: func() spec.Config { return new(hddmConfig) }},
-		{Name: "page_hinkley", Summary: "A cumulative sum.", New: func() spec.Config { return new(pageHinkleyConfig) }},
-	}, "What says that the loss has risen.")
-}
+// driftConfig is what a learner does when its loss rises.
+type driftConfig struct{ onDrift spec.Choice }
 
-// detectorConfig is the configuration of an option of `detector`.
-type detectorConfig interface {
-	spec.Config
-	detector(name string) (detect.Detector, error)
-}
-
-type adwinConfig struct{ delta float64 }
-
-func (c *adwinConfig) Fields(f *spec.Fields) {
-	f.Float(&c.delta, "delta", detect.DefaultADWIN().Delta, "Chance of a false alarm the bound is built for. Smaller is slower and surer.").Above(0).Below(1)
-}
-
-func (c *adwinConfig) detector(string) (detect.Detector, error) {
-	o := detect.DefaultADWIN()
-	o.Delta, o.Direction, o.After = c.delta, detect.Up, detect.Reset
-	return detect.NewADWIN(o)
-}
-
-type hddmConfig struct{ drift float64 }
-
-func (c *hddmConfig) Fields(f *spec.Fields) {
-	f.Float(&c.drift, "drift", detect.DefaultHDDM().Drift, "Chance of a false alarm the bound is built for. Smaller is slower and surer.").Above(0).Below(1)
-}
-
-func (c *hddmConfig) detector(name string) (detect.Detector, error) {
-	o := detect.DefaultHDDM()
-	o.Drift, o.Warning = c.drift, max(c.drift, o.Warning)
-	if name == "hddm_a" {
-		return detect.NewHDDMA(o)
-	}
-	return detect.NewHDDMW(o)
-}
-
-type pageHinkleyConfig struct{ delta, threshold float64 }
-
-func (c *pageHinkleyConfig) Fields(f *spec.Fields) {
-	o := detect.DefaultPageHinkley()
-	f.Float(&c.delta, "delta", o.Delta, "Rise of the mean that is tolerated.").Within(0, 1e9)
-	f.Float(&c.threshold, "threshold", o.Threshold, "Height of the sum that is a drift.").Above(0).AtMost(1e12)
-}
-
-func (c *pageHinkleyConfig) detector(string) (detect.Detector, error) {
-	o := detect.DefaultPageHinkley()
-	o.Delta, o.Threshold, o.Direction = c.delta, c.threshold, detect.Up
-	return detect.NewPageHinkley(o)
+func (c *driftConfig) reactField(f *spec.Fields, most int) {
+	f.Choice(&c.onDrift, "on_drift", "none", reactions[:most],
+		"What follows a rise of the loss, as a detector inside the learner sees it. It watches the loss of each labelled row, at most 1; of numbers in units of the variance of the labels for the squared loss, of their deviation for others.")
 }
 
 type boostConfig struct {
@@ -138,21 +92,20 @@ func (l *lead) add(x float64) {
 // clear tells that the mean lies above zero by two standard errors.
 func (l *lead) clear() bool { return l.Mean > float64(2*math.Sqrt(l.Var/l.Weight)) }
 
-// reactor watches the loss of a linear model and does what follows a rise. It
-// belongs to the node of the learner because the graph has no way back from a
-// detector to what it watches.
-type reactor struct {
-	detector        detect.Detector
-	s               reactState
-	reset           bool
-	boost, fade     float64 // what a drift adds to the rate, and what is left of it with each row
-	second          *linear // nil but for background
-	least, patience int64
+// reaction watches the loss of a learner and says what follows a rise. It belongs
+// to the node of the learner because the graph has no way back from a detector to
+// what it watches.
+type reaction struct {
+	detector    detect.Detector
+	s           reactState
+	reset       bool
+	boost, fade float64 // what a drift adds to the rate, and what is left of it with each row
 }
 
-// newReactor makes what on_drift asks for; nil for none.
-func newReactor(c *linearConfig, p *plan, m *linear, env *operators.Env) *reactor {
-	r := new(reactor)
+// newReaction makes what on_drift asks for; nil for none. A boost would raise the
+// rate of the step rule.
+func newReaction(c *driftConfig, step optim.Config, env *operators.Env) *reaction {
+	r := new(reaction)
 	var chosen spec.Choice
 	switch o := c.onDrift.Config.(type) {
 	case *reactConfig:
@@ -160,12 +113,11 @@ func newReactor(c *linearConfig, p *plan, m *linear, env *operators.Env) *reacto
 	case *boostConfig:
 		chosen = o.detector
 		r.boost, r.fade = o.factor-1, exact.Exp(-math.Ln2/float64(o.halfLife))
-		if p.cfg.Rateless() {
-			env.Errorf(c.onDrift.Pos, "expected reset, background or another optimizer", "boost does not go with %s, which has no rate", p.cfg.Kind)
+		if step.Rateless() {
+			env.Errorf(c.onDrift.Pos, "expected another reaction, or another optimizer", "boost does not go with %s, which has no rate", step.Kind)
 		}
 	case *backgroundConfig:
-		chosen, r.least, r.patience = o.detector, int64(o.least), int64(o.patience)
-		r.second = p.model(env, "background ")
+		chosen = o.detector
 	default:
 		return nil
 	}
@@ -174,29 +126,96 @@ func newReactor(c *linearConfig, p *plan, m *linear, env *operators.Env) *reacto
 		return nil // complained of by whoever decoded the configuration
 	}
 	var err error
-	if r.detector, err = d.detector(chosen.Name); err != nil {
+	if r.detector, err = d.detector(); err != nil {
 		env.Errorf(chosen.Pos, "", "%v", err)
 		return nil
 	}
 	env.BindValue("on_drift", reactVersion, &r.s)
 	env.BindValue("on_drift "+chosen.Name, reactVersion, r.detector.State())
-	env.Report(func(report *operators.Report) {
-		report.Set("drifts", float64(r.s.Drifts))
-		if r.second != nil {
-			report.Set("swaps", float64(r.s.Swaps))
-		}
-	})
+	env.Report(func(report *operators.Report) { report.Set("drifts", float64(r.s.Drifts)) })
+	return r
+}
+
+// rate is by what a step is to be multiplied, 0 if by nothing.
+func (r *reaction) rate() float64 {
+	if r == nil || r.boost == 0 {
+		return 0
+	}
+	return 1 + r.s.Extra
+}
+
+// rises takes up the loss of a row, as the detector gets it, and reports that it has
+// risen.
+func (r *reaction) rises(lost float64) bool {
+	s := &r.s
+	if s.Extra *= r.fade; s.Extra < 1e-3 {
+		s.Extra = 0
+	}
+	if r.detector.Update(lost).Level != detect.Drift {
+		return false
+	}
+	s.Drifts++
+	if r.boost > 0 {
+		s.Extra = r.boost
+	}
+	return true
+}
+
+// forgets takes up the loss of a row that a classifier has learnt, and reports that
+// the model is to be forgotten. It may be nil.
+func (r *reaction) forgets(lost float64) bool {
+	return r != nil && r.rises(min(lost, 1)) && r.reset
+}
+
+// relative is a loss of a number in units of the spread of labels, at most 1 as the
+// bounds of detectors assume.
+func (r *reaction) relative(lost, label float64, squared bool) float64 {
+	r.s.Labels.learn(label)
+	unit := r.s.Labels.deviation()
+	if squared {
+		unit *= unit
+	}
+	if unit == 0 {
+		return 0
+	}
+	return min(lost/unit, 1)
+}
+
+// reactor is the reaction of a linear model, which may have a second one.
+type reactor struct {
+	*reaction
+	second          *linear // nil but for background
+	least, patience int64
+}
+
+// newReactor makes what on_drift asks for; nil for none.
+func newReactor(c *linearConfig, p *plan, env *operators.Env) *reactor {
+	r := new(reactor)
+	if o, ok := c.onDrift.Config.(*backgroundConfig); ok {
+		r.least, r.patience = int64(o.least), int64(o.patience)
+		r.second = p.model(env, "background ")
+	}
+	if r.reaction = newReaction(&c.driftConfig, p.cfg, env); r.reaction == nil {
+		return nil
+	}
+	if r.second != nil {
+		env.Report(func(report *operators.Report) { report.Set("swaps", float64(r.s.Swaps)) })
+	}
 	return r
 }
 
 // before readies the model for a step.
 func (r *reactor) before(m *linear) {
-	if r.boost == 0 {
-		return
+	if r.boost > 0 {
+		m.core.boost(r.rate())
 	}
-	m.rule.Boost = 1 + r.s.Extra
+}
+
+// boost multiplies the rate of the steps to come.
+func (m *core) boost(by float64) {
+	m.rule.Boost = by
 	if m.own != nil {
-		m.own.Boost = 1 + r.s.Extra
+		m.own.Boost = by
 	}
 }
 
@@ -207,39 +226,20 @@ func (r *reactor) after(m *linear, idx []uint32, val []float32, score float64, t
 	if s.Training {
 		r.train(m, idx, val, lost, t)
 	}
-	if s.Extra *= r.fade; s.Extra < 1e-3 {
-		s.Extra = 0
+	watched := min(lost, 1)
+	if t.loss.Task() == loss.Regression {
+		watched = r.relative(lost, t.label, t.loss.Kind == loss.Squared)
 	}
-	if r.detector.Update(r.watched(lost, t)).Level != detect.Drift {
+	if !r.rises(watched) {
 		return
 	}
-	s.Drifts++
 	switch {
 	case r.reset:
 		m.forget()
-	case r.boost > 0:
-		s.Extra = r.boost
 	case r.second != nil:
 		r.second.forget()
 		s.Training, s.Rows, s.Lead = true, 0, lead{}
 	}
-}
-
-// watched is the loss as the detector gets it: between 0 and 1, as its bounds
-// assume.
-func (r *reactor) watched(lost float64, t target) float64 {
-	if t.loss.Task() == loss.Regression {
-		r.s.Labels.learn(t.label)
-		unit := r.s.Labels.deviation()
-		if t.loss.Kind == loss.Squared {
-			unit *= unit
-		}
-		if unit == 0 {
-			return 0
-		}
-		lost /= unit
-	}
-	return min(lost, 1)
 }
 
 // train lets the second model predict and learn a row, and decides about it.

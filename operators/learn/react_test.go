@@ -169,7 +169,7 @@ func TestReactionsResume(t *testing.T) {
 func TestReactionComplaints(t *testing.T) {
 	for config, want := range map[string]string{
 		"{label: y, on_drift: restart}":                                                `on_drift is "restart"; expected one of none, alarm, boost, reset, background`,
-		"{label: y, optimizer: ftrl, on_drift: boost}":                                 `boost does not go with ftrl, which has no rate; expected reset, background or another optimizer`,
+		"{label: y, optimizer: ftrl, on_drift: boost}":                                 `boost does not go with ftrl, which has no rate; expected another reaction, or another optimizer`,
 		"{label: y, on_drift: {background: {least: 9000}}}":                            `the second model is given up before it may take over; expected least to be at most patience`,
 		"{label: y, on_drift: {reset: {detector: {adwin: {delta: 1}}}}}":               `delta is 1; expected a finite number above 0 and below 1`,
 		"{label: y, on_drift: {reset: {factor: 2}}}":                                   `"factor"`,

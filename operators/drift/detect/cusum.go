@@ -1,5 +1,7 @@
 package detect
 
+import "cmp"
+
 // CUSUMOptions tunes CUSUM.
 type CUSUMOptions struct {
 	// Delta is the change of mean that is tolerated, in the input's unit, 0 to 1e9. Default 0.005.
@@ -36,19 +38,16 @@ type CUSUM struct {
 
 // NewCUSUM returns a CUSUM without inputs, or an error that names the option out of bounds.
 func NewCUSUM(o CUSUMOptions) (*CUSUM, error) {
-	if err := inside("delta", o.Delta, 0, 1e9); err != nil {
-		return nil, err
-	}
-	if err := within("threshold", o.Threshold, 0, 1.000001e12); err != nil {
-		return nil, err
-	}
-	if err := inside("min_samples", float64(o.MinSamples), 1, 1e9); err != nil {
-		return nil, err
-	}
-	if err := inside("direction", float64(o.Direction), float64(Down), float64(Up)); err != nil {
+	if err := checkSums(o.Delta, o.Threshold, o.MinSamples, o.Direction); err != nil {
 		return nil, err
 	}
 	return &CUSUM{opt: o}, nil
+}
+
+// checkSums checks what detectors that sum have in common.
+func checkSums(delta, threshold float64, minSamples int, d Direction) error {
+	return cmp.Or(inside("delta", delta, 0, 1e9), within("threshold", threshold, 0, 1.000001e12),
+		inside("min_samples", float64(minSamples), 1, 1e9), inside("direction", float64(d), float64(Down), float64(Up)))
 }
 
 // State implements Detector; the pointer is a *CUSUMState.

@@ -53,19 +53,10 @@ type PageHinkley struct {
 
 // NewPageHinkley returns a PageHinkley without inputs, or an error that names the option out of bounds.
 func NewPageHinkley(o PageHinkleyOptions) (*PageHinkley, error) {
-	if err := inside("delta", o.Delta, 0, 1e9); err != nil {
-		return nil, err
-	}
-	if err := within("threshold", o.Threshold, 0, 1.000001e12); err != nil {
+	if err := checkSums(o.Delta, o.Threshold, o.MinSamples, o.Direction); err != nil {
 		return nil, err
 	}
 	if err := within("alpha", o.Alpha, 0, 1.000000001); err != nil {
-		return nil, err
-	}
-	if err := inside("min_samples", float64(o.MinSamples), 1, 1e9); err != nil {
-		return nil, err
-	}
-	if err := inside("direction", float64(o.Direction), float64(Down), float64(Up)); err != nil {
 		return nil, err
 	}
 	if o.Baseline != Extreme && o.Baseline != Zero {
