@@ -101,6 +101,9 @@ func (o *classed) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 		default:
 			o.classes.lose(row, class, p)
 			st.Recent.add(o.classes.lostIn.Floats[row])
+			if o.params.react.forgets(o.classes.lostIn.Floats[row]) {
+				o.params.restart()
+			}
 		}
 	}
 	return out.Emit(in)

@@ -40,6 +40,7 @@ func (c *machineConfig) Fields(f *spec.Fields) {
 	f.Int(&c.factors, "factors", 8, "Length of the vectors.").Within(1, 256).Pin()
 	f.Float(&c.start, "start", 0.1, "Standard deviation of the numbers that vectors begin with.").Above(0).AtMost(10)
 	c.paramFields(f, "sgd", rates{sgd: 0.02, adagrad: 0.1}, 1e-5, 10)
+	c.reactField(f, reactBoost)
 }
 
 // machine is the model. The weights of feature i are the group of factors + 1 from

@@ -6,6 +6,7 @@ import (
 	"github.com/gradstream/gradstream/internal/exact"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/learn/gaussian"
+	"github.com/gradstream/gradstream/operators/learn/optim"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
 )
@@ -35,6 +36,7 @@ var _ = Family.Add(operators.Define(operators.Spec[naiveBayesConfig]{
 type naiveBayesConfig struct {
 	classesConfig
 	inputsConfig
+	driftConfig
 	density spec.Choice
 }
 
@@ -58,6 +60,7 @@ func (c *naiveBayesConfig) Fields(f *spec.Fields) {
 		{Name: "plain", Summary: "The variance of the class as it is."},
 		{Name: "floored", Summary: "The variance as it is, and a constant added to the density.", New: func() spec.Config { return new(flooredConfig) }},
 	}, "How the density of a number is taken.")
+	c.reactField(f, reactReset)
 }
 
 // naiveBayesVersion is the version of naiveBayesState.
@@ -76,6 +79,7 @@ type naiveBayes struct {
 	weight  float64 // of the variance over all classes
 	floor   float64 // added to densities
 	s       naiveBayesState
+	react   *reaction // nil = nothing follows a drift
 }
 
 func newNaiveBayes(c *naiveBayesConfig, env *operators.Env) operators.Operator {
@@ -88,6 +92,7 @@ func newNaiveBayes(c *naiveBayesConfig, env *operators.Env) operators.Operator {
 	}
 	o.s.Columns = make([][]gaussian.Moments, len(o.numbers.cols))
 	env.BindValue("model", naiveBayesVersion, &o.s)
+	o.react = newReaction(&c.driftConfig, optim.Config{}, env)
 	env.Report(func(r *operators.Report) {
 		n := 0
 		for _, c := range o.s.Columns {
@@ -117,6 +122,9 @@ func (o *naiveBayes) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 		o.classes.publish(row, p, o.s.Version)
 		if class, known := o.classes.judge(row, p, &o.s.Recent, out); known {
 			o.learn(x, class)
+			if o.react.forgets(o.classes.lostIn.Floats[row]) {
+				o.s = naiveBayesState{Version: o.s.Version, Recent: o.s.Recent, Columns: make([][]gaussian.Moments, len(o.s.Columns))}
+			}
 		}
 	}
 	return out.Emit(in)

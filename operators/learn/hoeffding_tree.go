@@ -3,6 +3,7 @@ package learn
 import (
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/learn/gaussian"
+	"github.com/gradstream/gradstream/operators/learn/optim"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
 	"github.com/gradstream/gradstream/state"
@@ -33,6 +34,7 @@ var _ = Family.Add(operators.Define(operators.Spec[hoeffdingConfig]{
 type hoeffdingConfig struct {
 	classesConfig
 	inputsConfig
+	driftConfig
 	grace     int
 	delta     float64
 	tie       float64
@@ -51,6 +53,7 @@ func (c *hoeffdingConfig) Fields(f *spec.Fields) {
 	f.Enum(&c.leaf, "leaf", "adaptive", []string{"adaptive", "bayes", "majority"}, "What predicts in a leaf.")
 	f.Int(&c.leaves, "max_leaves", 1000, "Most leaves.").Within(1, 1_000_000)
 	f.Int(&c.maxValues, "max_values", 64, "Most values of a categorical column that are told apart; further ones count as one, together with those of more than 256 bytes.").Within(1, 10_000).Pin()
+	c.reactField(f, reactReset)
 }
 
 // treeVersion is the version of the tree's state.
@@ -89,6 +92,7 @@ type hoeffdingTree struct {
 	categories *categories
 	nodes      state.Map[uint32, treeNode] // 0 is the root
 	s          treeState
+	react      *reaction // nil = nothing follows a drift
 
 	shares            []float64 // of the leaf's classes
 	left, right, both []float64 // scratch of a split
@@ -101,6 +105,7 @@ func newHoeffdingTree(c *hoeffdingConfig, env *operators.Env) operators.Operator
 	o.classes = newClasses(&c.classesConfig, env)
 	env.Bind("nodes", treeVersion, &o.nodes)
 	env.BindValue("model", treeVersion, &o.s)
+	o.react = newReaction(&c.driftConfig, optim.Config{}, env)
 	env.Report(func(r *operators.Report) {
 		reportLearner(r, o.s.Version, float64(o.nodes.Len()), 0, o.s.Recent)
 		r.Set("leaves", float64(o.leaves()))
@@ -143,6 +148,11 @@ func (o *hoeffdingTree) Process(_ int, in *batch.Batch, out operators.Emitter) e
 		if leaf.Since++; leaf.Since >= int64(o.config.grace) {
 			leaf.Since = 0
 			o.tryToSplit(leaf, total(leaf.Counts))
+		}
+		if o.react.forgets(o.classes.lostIn.Floats[row]) {
+			for id := range o.nodes.Entries() {
+				o.nodes.Delete(id)
+			}
 		}
 	}
 	return out.Emit(in)

@@ -56,6 +56,7 @@ func (c *factorizationConfig) Fields(f *spec.Fields) {
 	c.pairFields(f, 0)
 	c.labelFields(f, "center")
 	c.paramFields(f, "adagrad", rates{sgd: 0.025, adagrad: 0.1}, 0.02, 10)
+	c.reactField(f, reactBoost)
 }
 
 // pairs finds the weights of users and items: a group of factors + 1 each, the

@@ -46,6 +46,7 @@ func (c *mlpConfig) Fields(f *spec.Fields) {
 	f.Int(&c.layers, "layers", 1, "Layers between the features and the score.").Within(1, 4).Pin()
 	f.Enum(&c.activation, "activation", "relu", []string{"relu", "tanh"}, "What a unit makes of its sum: relu = max(0, x), tanh = the hyperbolic tangent.").Pin()
 	c.paramFields(f, "sgd", rates{sgd: 0.05, adagrad: 0.2}, 0, 10)
+	c.reactField(f, reactBoost)
 }
 
 // mlp is the model. Its weights, in this order: for each feature one by unit; the

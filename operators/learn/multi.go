@@ -54,6 +54,7 @@ type multi struct {
 
 	scores []float64 // of the row, by class
 	p      []float64 // the same as probabilities, also of experts
+	react  *reaction // nil = nothing follows a drift
 	moved  []int     // classes whose weights the last step changed; nil = all
 	pair   [2]int    // room for it
 }
@@ -95,6 +96,7 @@ func newMulti(c *multiConfig, l *linearConfig, how policy, env *operators.Env) o
 	}
 	o.table = env.GrowingWeights("weights", multiVersion, most*o.block, slots)
 	env.BindValue("model", multiVersion, &o.s)
+	o.react = newReaction(&l.driftConfig, p.cfg, env)
 	env.Report(func(r *operators.Report) {
 		nonzero, sum := 0.0, 0.0
 		for row, w := range o.table.Weights {
@@ -175,9 +177,23 @@ func (o *multi) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 			o.classes.lose(row, class, p)
 			o.have(len(o.classes.known.Names)) // of weight 0, a class is not learnt but known
 			o.s.Recent.add(o.classes.lostIn.Floats[row])
+			if weight > 0 && o.react.forgets(o.classes.lostIn.Floats[row]) {
+				o.forget()
+			}
 		}
 	}
 	return out.Emit(in)
+}
+
+// forget makes the models as they were at the start, but for the classes that are
+// known. The events learnt are counted on.
+func (o *multi) forget() {
+	clear(o.table.Data)
+	o.table.TouchAll()
+	for i := range o.cores {
+		o.s.Classes[i] = classState{}
+		o.cores[i].rule.Shared = optim.Shared{}
+	}
 }
 
 // score fills the scores of the known classes; it is false if one is not finite.
@@ -196,6 +212,11 @@ func (o *multi) learn(idx []uint32, val []float32, class int, weight float64) er
 	o.have(max(len(o.cores), class+1))
 	if class == len(o.scores) && o.cores[class].rule.Weighs() {
 		o.cores[class].score(idx, val) // a step follows on it
+	}
+	if by := o.react.rate(); by > 0 {
+		for i := range o.cores {
+			o.cores[i].boost(by)
+		}
 	}
 	if err := o.policy.learn(o, idx, val, class, weight); err != nil {
 		return err

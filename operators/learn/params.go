@@ -17,6 +17,7 @@ type paramsConfig struct {
 	optimizer spec.Choice
 	l2, clip  float64
 	seed      int64
+	driftConfig
 }
 
 func (c *paramsConfig) paramFields(f *spec.Fields, optimizer string, r rates, l2, clip float64) {
@@ -49,6 +50,7 @@ type params struct {
 	d     []float32 // derivatives of the score by them
 	fresh []freshGroup
 	s     *paramsState
+	react *reaction // nil = nothing follows a drift
 }
 
 type freshGroup struct{ at, n int }
@@ -113,6 +115,7 @@ func makeParams(c *paramsConfig, env *operators.Env, n, pinned int64, intercept 
 		p.table = env.Weights("weights", paramsVersion, int(n), p.slots)
 	}
 	env.BindValue("model", paramsVersion, p.s)
+	p.react = newReaction(&c.driftConfig, cfg, env)
 	env.Report(func(r *operators.Report) {
 		reportLearner(r, p.s.Version, float64(p.table.NonZero()), p.table.L2(), p.s.Recent)
 	})
@@ -179,8 +182,23 @@ func (p *params) forget() {
 	}
 }
 
+// restart makes the model as it was at the start, but for the scale of labels. The
+// events learnt are counted on.
+func (p *params) restart() {
+	clear(p.table.Data)
+	p.table.TouchAll()
+	p.rule.Shared = optim.Shared{}
+	*p.s = paramsState{Version: p.s.Version, Recent: p.s.Recent, Scale: p.s.Scale}
+}
+
 // step moves the weights of the row; on an error nothing has changed.
 func (p *params) step(gradient float64) error {
+	if by := p.react.rate(); by > 0 {
+		p.rule.Boost = by
+		if p.own != nil {
+			p.own.Boost = by
+		}
+	}
 	p.rule.State = p.s.Rule
 	if err := p.rule.Step(p.table.Data, p.idx, p.d, gradient); err != nil {
 		p.forget()

@@ -37,6 +37,7 @@ var _ = Family.Add(operators.Define(operators.Spec[perceptronConfig]{
 type marginConfig struct {
 	features  spec.Column
 	intercept bool
+	driftConfig
 }
 
 func (c *marginConfig) marginFields(f *spec.Fields) {
@@ -48,7 +49,7 @@ func (c *marginConfig) marginFields(f *spec.Fields) {
 func (c *marginConfig) linear() *linearConfig {
 	return &linearConfig{
 		features: c.features, intercept: c.intercept,
-		optimizer: spec.Choice{Name: "sgd", Config: &sgdConfig{rate: 1}},
+		optimizer: spec.Choice{Name: "sgd", Config: &sgdConfig{rate: 1}}, driftConfig: c.driftConfig,
 	}
 }
 
@@ -60,6 +61,7 @@ type perceptronConfig struct {
 func (c *perceptronConfig) Fields(f *spec.Fields) {
 	c.fields(f)
 	c.marginFields(f)
+	c.reactField(f, reactReset)
 }
 
 // aggressiveConfig is how far a passive-aggressive step goes.
@@ -120,6 +122,7 @@ func (c *passiveAggressiveConfig) Fields(f *spec.Fields) {
 	c.fields(f)
 	c.marginFields(f)
 	c.aggressiveFields(f)
+	c.reactField(f, reactReset)
 }
 
 var _ = Family.Add(operators.Define(operators.Spec[aggressiveRegressionConfig]{
@@ -155,6 +158,7 @@ func (c *aggressiveRegressionConfig) Fields(f *spec.Fields) {
 	c.marginFields(f)
 	c.aggressiveFields(f)
 	f.Float(&c.epsilon, "epsilon", 0.1, "Errors up to this, in the unit of the label, are no loss.").Within(0, 1e300)
+	c.reactField(f, reactReset)
 }
 
 type aggressiveRegression struct {
@@ -203,6 +207,9 @@ func (o *aggressiveRegression) Process(_ int, in *batch.Batch, out operators.Emi
 		}
 		lost.Floats[row] = loss
 		m.state.V.Recent.add(loss)
+		if r := m.react; r != nil && weight > 0 && r.forgets(r.relative(loss, label, false)) {
+			m.forget()
+		}
 	}
 	return out.Emit(in)
 }

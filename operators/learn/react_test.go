@@ -25,7 +25,25 @@ var driftCases = []optest.Case{
 	{Operator: "linear_regression", Name: "drift, background", In: regressRows, Config: "{label: y, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
 	{Operator: "linear_regression", Name: "drift, boost", In: regressRows, Config: "{label: y, loss: absolute, optimizer: normalized, on_drift: {boost: {detector: {hddm_w: {drift: 0.4}}}}}"},
 	{Operator: "linear_regression", Name: "drift, reset", In: regressRows, Config: "{label: y, label_scale: none, optimizer: momentum, on_drift: {reset: {detector: {adwin: {delta: 0.3}}}}}"},
+	{Operator: "softmax", Name: "drift, reset", In: classRows, Config: "{label: y, weight: w, on_drift: {reset: {detector: {hddm_w: {drift: 0.4, lambda: 0.2}}}}}"},
+	{Operator: "softmax", Name: "drift, boost", In: classRows, Config: "{label: y, optimizer: adagrad, on_drift: {boost: {detector: {cusum: {threshold: 0.5, min_samples: 2}}, half_life: 7}}}"},
+	{Operator: "one_vs_rest", Name: "drift, boost", In: binaryRows, Config: "{label: y, optimizer: sgd, on_drift: {boost: {detector: {page_hinkley: {threshold: 0.5, alpha: 1, baseline: zero, min_samples: 3}}}}}"},
+	{Operator: "perceptron", Name: "drift, reset", In: classRows, Config: "{label: y, on_drift: {reset: {detector: {hddm_a: {drift: 0.9}}}}}"},
+	{Operator: "passive_aggressive", Name: "drift, reset", In: binaryRows, Config: "{label: y, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
+	{Operator: "passive_aggressive_regression", Name: "drift, reset", In: regressRows, Config: "{label: y, on_drift: {reset: {detector: {adwin: {delta: 0.5, clock: 2, grace: 3, min_part: 2}}}}}"},
+	{Operator: "mlp", Name: "drift, reset", In: regressRows, Config: "{label: y, units: 3, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
+	{Operator: "mlp", Name: "drift, classes, boost", In: classRows, Config: "{label: y, units: 3, on_drift: {boost: {detector: {hddm_w: {drift: 0.4}}, half_life: 9}}}"},
+	{Operator: "mlp", Name: "drift, classes, reset", In: classRows, Config: "{label: y, units: 3, optimizer: adam, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
+	{Operator: "factorization_machine", Name: "drift, boost", In: binaryRows, Config: "{label: y, optimizer: adam, on_drift: {boost: {detector: {cusum: {threshold: 0.3}}}}}"},
+	{Operator: "matrix_factorization", Name: "drift, reset", In: ratings4drift, Config: "{label: y, user: u, item: i, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
+	{Operator: "gaussian_naive_bayes", Name: "drift, reset", In: columns4drift, Config: "{label: y, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}", Allocates: "what was forgotten is learnt anew"},
+	{Operator: "hoeffding_tree", Name: "drift, reset", In: columns4drift, Config: "{label: y, grace_period: 9, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}", Allocates: "what was forgotten is learnt anew"},
 }
+
+const (
+	ratings4drift = "u:string,i:int64,y:float64?\nann,1,5\nbob,1,\nann,2,1\nbob,3,4\n"
+	columns4drift = "x:float64?,z:int64,y:string?\n1,2,a\n,5,b\n3,1,\n0.5,2,c\n"
+)
 
 var driftSchema = batch.NewSchema(batch.Field{Name: "features", Type: batch.Sparse, Dim: 64}, batch.Field{Name: "y", Type: batch.Float64, Nullable: true})
 
@@ -168,7 +186,7 @@ func TestReactionsResume(t *testing.T) {
 
 func TestReactionComplaints(t *testing.T) {
 	for config, want := range map[string]string{
-		"{label: y, on_drift: restart}":                                                `on_drift is "restart"; expected one of none, alarm, boost, reset, background`,
+		"{label: y, on_drift: restart}":                                                `on_drift is "restart"; expected one of none, alarm, reset, boost, background`,
 		"{label: y, optimizer: ftrl, on_drift: boost}":                                 `boost does not go with ftrl, which has no rate; expected another reaction, or another optimizer`,
 		"{label: y, on_drift: {background: {least: 9000}}}":                            `the second model is given up before it may take over; expected least to be at most patience`,
 		"{label: y, on_drift: {reset: {detector: {adwin: {delta: 1}}}}}":               `delta is 1; expected a finite number above 0 and below 1`,
@@ -242,5 +260,63 @@ func TestReactionsSynthetic(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// columns is turned(false) with the features in columns of their own.
+func columns(in *batch.Batch) *batch.Batch {
+	var fields []batch.Field
+	for k := range 5 {
+		fields = append(fields, batch.Field{Name: fmt.Sprint("x", k), Type: batch.Float64})
+	}
+	out := batch.New(batch.NewSchema(append(fields, in.Schema.Fields[1])...))
+	for row := range in.N {
+		_, val := in.Cols[0].Row(row)
+		for k, v := range val {
+			out.Cols[k].AppendFloat(float64(v))
+		}
+		out.Cols[5].AppendFloat(in.Cols[1].Floats[row])
+		out.Origin.Append(int64(row), int64(row), int32(row))
+		out.N++
+	}
+	return out
+}
+
+// Learners of other kinds recover as well: their loss from the first drift on is lower with each reaction they have.
+func TestReactionsOfOthers(t *testing.T) {
+	bools, numbers := turned(false), turned(true)
+	for _, c := range []struct {
+		operator, options string
+		in                *batch.Batch
+		reactions         []string
+	}{
+		{"softmax", "label: y, predict: probability, optimizer: {adagrad: {rate: 0.1}}", bools, []string{"boost", "reset"}},
+		{"one_vs_rest", "label: y, predict: probability, optimizer: {sgd: {schedule: invscaling}}", bools, []string{"boost", "reset"}},
+		{"mlp", "label: y, predict: probability, units: 8, optimizer: adagrad", bools, []string{"boost", "reset"}},
+		{"mlp", "label: y, units: 8, optimizer: adagrad", numbers, []string{"boost", "reset"}},
+		{"factorization_machine", "label: y, predict: probability, optimizer: adagrad", bools, []string{"boost", "reset"}},
+		{"gaussian_naive_bayes", "label: y, predict: probability", columns(bools), []string{"reset"}},
+		{"hoeffding_tree", "label: y, predict: probability", columns(bools), []string{"reset"}},
+	} {
+		run := func(reaction string) (float64, operators.Report) {
+			return lossOver(t, c.operator, fmt.Sprintf("{%s, on_drift: %s}", c.options, reaction), c.in, 6000, 18000)
+		}
+		none, report := run("none")
+		if _, ok := report.Get("drifts"); ok {
+			t.Errorf("%s reports drifts that nobody looks for", c.operator)
+		}
+		alarm, report := run("alarm")
+		if n, _ := report.Get("drifts"); alarm != none || n < 1 {
+			t.Errorf("%s: alarm has loss %v and %v drifts, none %v", c.operator, alarm, n, none)
+		}
+		for _, reaction := range c.reactions {
+			got, report := run(reaction)
+			drifts, _ := report.Get("drifts")
+			version, _ := report.Get("version")
+			t.Logf("%s: %s %.4f, alarm %.4f, %v drifts", c.operator, reaction, got, alarm, drifts)
+			if got >= alarm || drifts < 2 || version != 18000 {
+				t.Errorf("%s: %s has loss %v, alarm %v; %v drifts, version %v", c.operator, reaction, got, alarm, drifts, version)
+			}
+		}
 	}
 }

@@ -123,8 +123,20 @@ func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 			lost.Floats[row] = o.loss.Value(s, label)
 		}
 		st.Recent.add(lost.Floats[row])
+		o.watch(lost.Floats[row], label)
 	}
 	return out.Emit(in)
+}
+
+// watch lets the reaction see the loss of a row that was learnt.
+func (o *scored) watch(lost, label float64) {
+	r := o.params.react
+	if r != nil && o.loss.Kind == loss.Squared {
+		lost = r.relative(lost, label, true)
+	}
+	if r.forgets(lost) {
+		o.params.restart()
+	}
 }
 
 // learn takes one step; on an error nothing has changed.
