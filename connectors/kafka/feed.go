@@ -5,7 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -102,6 +104,13 @@ func (fd *feed) Poll(ctx context.Context, limit int, only *connectors.TopicParti
 	if only != nil && !slices.ContainsFunc(fd.parts, func(p *feedPart) bool { return p.tp == *only }) {
 		return connectors.Fetch{}, fmt.Errorf("%v is not a partition of this feed", *only)
 	}
+	var stalled <-chan time.Time
+	if fd.c.opt.GiveUp > 0 {
+		tick := time.NewTicker(min(fd.c.opt.Patience, fd.c.opt.GiveUp/3))
+		defer tick.Stop()
+		stalled = tick.C
+	}
+	waiting := fd.c.wait("reading " + fd.topics())
 	for {
 		got, ok, err := fd.take(max(limit, 1), only)
 		if ok {
@@ -112,12 +121,38 @@ func (fd *feed) Poll(ctx context.Context, limit int, only *connectors.TopicParti
 		}
 		select {
 		case <-fd.ready:
+		case <-stalled:
+			if err := fd.ask(ctx, waiting); err != nil {
+				return connectors.Fetch{}, err
+			}
 		case <-fd.c.belief.ctx.Done():
 			return connectors.Fetch{}, fd.c.disbelief()
 		case <-ctx.Done():
 			return connectors.Fetch{}, ctx.Err()
 		}
 	}
+}
+
+// topics names what the feed reads.
+func (fd *feed) topics() string {
+	var names []string
+	for _, p := range fd.parts {
+		names = append(names, p.tp.Topic)
+	}
+	slices.Sort(names)
+	return strings.Join(slices.Compact(names), ", ")
+}
+
+// ask finds out whether nothing comes because nothing is answered: the client tries
+// for ever to fetch. There may be an end to waiting for that.
+func (fd *feed) ask(ctx context.Context, w *wait) error {
+	short, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	if _, _, err := fd.c.bounds(short, fd.parts[0].tp); err != nil {
+		return w.failed(err)
+	}
+	*w = *fd.c.wait(w.doing)
+	return nil
 }
 
 func (fd *feed) take(limit int, only *connectors.TopicPartition) (out connectors.Fetch, ok bool, err error) {

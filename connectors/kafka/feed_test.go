@@ -314,3 +314,26 @@ func TestFeedEndsWithTheCluster(t *testing.T) {
 		t.Error("a closed cluster opens a feed")
 	}
 }
+
+// A feed of a command that ends does not wait for ever for brokers that are gone, nor
+// does it give up those that have nothing to give.
+func TestFeedGivesUp(t *testing.T) {
+	e := fake(t)
+	e.open(t, 1, nil)
+	c := e.open(t, 1, func(o *Options) { o.GiveUp = 3 * time.Second })
+	fd, err := c.Feed(testContext(t), []connectors.Position{{TopicPartition: connectors.TopicPartition{Topic: e.name + ".in"}, Next: connectors.Earliest}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fd.Close()
+	quiet, cancel := context.WithTimeout(testContext(t), 4*time.Second)
+	defer cancel()
+	if _, err := fd.Poll(quiet, 10, nil); !errors.Is(err, context.DeadlineExceeded) {
+		t.Fatalf("nothing to read: %v", err)
+	}
+	e.fake.Close()
+	_, err = fd.Poll(testContext(t), 10, nil)
+	if err == nil || !strings.Contains(err.Error(), "reading "+e.name+".in: Kafka at ") || !strings.Contains(err.Error(), "given up after 3s") {
+		t.Errorf("brokers that are gone: %v", err)
+	}
+}

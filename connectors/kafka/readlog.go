@@ -128,6 +128,7 @@ func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, 
 							if err := yield(r); err != nil {
 								return next, err
 							}
+							waiting.begun = time.Now() // it may take its time
 						}
 						if r.Offset == to {
 							return next, nil

@@ -79,6 +79,8 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
 		case info.Missing && i == 0:
 			return 0, fmt.Errorf("the journal topic %s does not exist; create it with gradstream topics", info.Name)
 		case info.Missing:
+		case i == 1 && info.Partitions <= l.task: // a migration has not come so far yet
+			infos[i].Missing = true
 		case info.Partitions <= l.task:
 			return 0, fmt.Errorf("topic %s has %d partitions, task %d needs one of its own: was the topic made for fewer tasks?", info.Name, info.Partitions, l.task)
 		}

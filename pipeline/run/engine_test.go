@@ -105,6 +105,7 @@ func events(n int, bad bool) [][]byte {
 type cluster struct {
 	t     testing.TB
 	addrs []string
+	e     *kafka.Embedded
 	p     *pipeline.Pipeline
 	topo  *run.Topology // as the last worker found it
 }
@@ -116,7 +117,7 @@ func newCluster(t testing.TB, p *pipeline.Pipeline, values [][]byte) *cluster {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = e.Close() })
-	c := &cluster{t: t, addrs: []string{e.Addr()}, p: p}
+	c := &cluster{t: t, addrs: []string{e.Addr()}, e: e, p: p}
 	c.prepare(values)
 	return c
 }

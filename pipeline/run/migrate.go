@@ -1,6 +1,7 @@
 package run
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -36,6 +37,7 @@ type Migration struct {
 
 	tasks []int        // that have not adopted the partitions
 	fresh map[int]bool // tasks that were never opened
+	short bool         // the state topic has fewer partitions than there will be tasks
 }
 
 // GrownSource is a source whose topic has more partitions than it had.
@@ -48,7 +50,7 @@ type GrownSource struct {
 func (m *Migration) IsNew(task int) bool { return m.fresh[task] }
 
 // Needed reports whether there is anything to do.
-func (m *Migration) Needed() bool { return len(m.tasks) > 0 }
+func (m *Migration) Needed() bool { return len(m.tasks) > 0 || m.short }
 
 // PlanMigration compares the sources' topics with what the pipeline has read of
 // them. A [WrongRequest] says that the pipeline cannot go on with them at all.
@@ -67,13 +69,15 @@ func PlanMigration(ctx context.Context, p *pipeline.Pipeline, cluster Grower) (*
 		switch {
 		case t.Role == "source" && t.Missing:
 			return nil, wrongRequest("source topic %q does not exist on cluster %s any more, and the pipeline has read it: bring it back", t.Name, topo.Cluster)
+		case t.Name == StateTopic(p):
+			m.short = t.Partitions < topo.Tasks
 		case t.Name == JournalTopic(p):
 			m.Before = t.Partitions
 			if p.Tasks == 0 && m.Before < topo.Tasks && len(topo.Stages) == 1 {
 				break
 			}
 			fallthrough
-		case t.Role == "internal" && t.Name != StateTopic(p):
+		case t.Role == "internal":
 			err := sameCount(p, topo, t)
 			if err != nil && len(topo.Stages) > 1 && t.Name == JournalTopic(p) && m.Before < topo.Tasks {
 				return nil, wrongRequest("the pipeline has %d tasks and would now have %d: those behind its repartitions would get other numbers, and lose their state; give it another name to start afresh", m.Before, topo.Tasks)
@@ -146,6 +150,15 @@ func (m *Migration) look(ctx context.Context, p *pipeline.Pipeline, cluster Grow
 			m.tasks = append(m.tasks, task)
 		}
 	}
+	slices.SortStableFunc(m.tasks, func(a, b int) int { // new ones first, then from the last on
+		switch {
+		case m.fresh[a] && !m.fresh[b]:
+			return -1
+		case m.fresh[b] && !m.fresh[a]:
+			return 1
+		}
+		return cmp.Compare(b, a)
+	})
 	if len(was) == 0 && m.Before == m.Topology.Tasks {
 		m.tasks = nil // it has never run
 	}
@@ -202,15 +215,18 @@ var ErrWorkersRun = errors.New("workers of the pipeline run: stop them (SIGTERM)
 // internal topics, takes the lock of every task, and records in its journal which
 // partitions it reads from now on, new ones from their beginning. It may be
 // repeated if it fails.
+//
+// Wherever it ends halfway, workers refuse to start. The state topic grows only when
+// the new tasks have recorded that they read from the beginning, and each task
+// that has run judges for itself: otherwise a worker would open a new task as it does
+// where a pipeline begins, and leave out what start: latest leaves out.
 func Migrate(ctx context.Context, p *pipeline.Pipeline, m *Migration, cluster Grower, o Options) error {
 	if n, err := cluster.Members(ctx); err != nil || n > 0 {
 		return errors.Join(err, ErrWorkersRun)
 	}
 	if m.Topology.Tasks > m.Before {
-		for _, topic := range []string{StateTopic(p), JournalTopic(p)} {
-			if err := cluster.Grow(ctx, topic, m.Topology.Tasks); err != nil {
-				return err
-			}
+		if err := cluster.Grow(ctx, JournalTopic(p), m.Topology.Tasks); err != nil {
+			return err
 		}
 	}
 	if o.Now == nil {
@@ -220,12 +236,28 @@ func Migrate(ctx context.Context, p *pipeline.Pipeline, m *Migration, cluster Gr
 		o.Log = slog.New(slog.DiscardHandler)
 	}
 	w := NewWorker(p, m.Topology, nil, nil, o)
-	for k := range m.tasks { // new ones first
-		id := m.tasks[len(m.tasks)-1-k]
-		if err := w.w.adopt(ctx, id, cluster); err != nil {
+	fresh := 0
+	for fresh < len(m.tasks) && m.fresh[m.tasks[fresh]] {
+		fresh++
+	}
+	if err := w.w.adoptAll(ctx, m.tasks[:fresh], cluster); err != nil {
+		return err
+	}
+	if m.short {
+		if err := cluster.Grow(ctx, StateTopic(p), m.Topology.Tasks); err != nil {
+			return err
+		}
+	}
+	return w.w.adoptAll(ctx, m.tasks[fresh:], cluster)
+}
+
+// adoptAll opens tasks to record that they read all partitions there are.
+func (w *worker) adoptAll(ctx context.Context, tasks []int, cluster Grower) error {
+	for _, id := range tasks {
+		if err := w.adopt(ctx, id, cluster); err != nil {
 			return fmt.Errorf("task %d: %w; run gradstream migrate once more", id, err)
 		}
-		o.Log.Info("task has adopted its partitions", "pipeline", p.Name, "task", id)
+		w.opts.Log.Info("task has adopted its partitions", "pipeline", w.p.Name, "task", id)
 	}
 	return nil
 }

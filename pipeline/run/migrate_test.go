@@ -226,10 +226,68 @@ func TestMigrateHalfway(t *testing.T) {
 	}
 }
 
-// breaking is a cluster that opens only so many logs.
+// TestMigrateCrash breaks a migration off between any two tasks that are new and then
+// starts a worker, which must not open a new task as if the pipeline began with it: it
+// would leave out what start: latest leaves out.
+func TestMigrateCrash(t *testing.T) {
+	const n = 1200
+	p := load(t, strings.Replace(clicks, "topic: clicks\n", "topic: clicks\n    start: latest\n", 1), "TASKS", "partitions", "PARTITIONS", "2")
+	all := events(2*n, false)
+	c := newCluster(t, p, nil)
+	dir := t.TempDir()
+	l := c.start(dir, run.Options{})
+	l.live(2)
+	c.produce(all[:n])
+	l.await(2, n)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	c.grow(4)
+	c.produce(all[n:])
+	for i := range 4 { // before and behind the journal grows, one task is told, then both
+		m, err := c.plan()
+		if err != nil || !m.Needed() {
+			t.Fatalf("%+v, %v", m, err)
+		}
+		c.topo = m.Topology
+		k := &breaking{Cluster: c.open(4, ""), left: min(i-1, 1), grow: map[string]bool{"clicks.journal": i > 0}}
+		if err := run.Migrate(t.Context(), p, m, k, run.Options{}); err == nil {
+			t.Fatalf("%d: not broken off: %+v", i, m)
+		}
+		_ = k.Close()
+		c.refused(dir)
+		c.refused(t.TempDir())
+	}
+	m, err := c.plan()
+	if err == nil {
+		err = c.migrate(m)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = c.plan(); err != nil || m.Needed() {
+		t.Fatalf("what was adopted is to be adopted again: %+v, %v", m, err)
+	}
+	l = c.start(dir, run.Options{})
+	l.await(4, 2*n)
+	if err := l.stop(); err != nil {
+		t.Fatal(err)
+	}
+	eachOnce(t, c.read("clicks.predictions"), 2*n)
+}
+
+// breaking is a cluster that opens only so many logs, and lets only some topics grow.
 type breaking struct {
 	*kafka.Cluster
 	left int
+	grow map[string]bool // nil = all
+}
+
+func (b *breaking) Grow(ctx context.Context, topic string, partitions int) error {
+	if b.grow != nil && !b.grow[topic] {
+		return errors.New("no broker answers")
+	}
+	return b.Cluster.Grow(ctx, topic, partitions)
 }
 
 func (b *breaking) Resolve(ctx context.Context, at []connectors.Position) ([]connectors.Position, error) {
