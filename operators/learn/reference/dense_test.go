@@ -221,8 +221,9 @@ func TestHoeffdingTree(t *testing.T) {
 }
 
 // River's tree calls some rows otherwise: where the density of a column is 0 in a
-// class, it leaves the column out of the class's product instead of taking 0. The
-// figures on the right are River 0.26's.
+// class, it leaves the column out of the class's product instead of taking 0. Done
+// so here for once, .88240000 and .77869207 came out. The figures on the right are
+// River 0.26's.
 func TestHoeffdingTreeRiver(t *testing.T) {
 	for _, c := range []struct {
 		set, label              string
