@@ -147,7 +147,8 @@ func (c *avroCompiler) node(n *avro.SchemaNode, space, path string, col int) (*a
 			space = full[:strings.LastIndexByte(full, '.')]
 		}
 	}
-	skipped := col < 0 && !c.below(path)
+	// What is inside an array or a map may be there several times: no column takes it.
+	skipped := col < 0 && (strings.Contains(path, "[]") || !c.below(path))
 	if skipped && n.Name != "" {
 		if out := c.skips[fullName(n)]; out != nil {
 			return out, nil

@@ -87,6 +87,21 @@ func TestAvro(t *testing.T) {
 	}
 }
 
+// No column takes what stands inside an array or a map, however it is called.
+func TestAvroInsideArrays(t *testing.T) {
+	const text = `{"type": "record", "name": "r", "fields": [{"name": "a", "type": {"type": "array", "items": {"type": "record", "name": "s", "fields": [{"name": "x", "type": "long"}]}}}]}`
+	s := schema("a[].x: int64?", "a.x: int64?")
+	into := batch.New(s)
+	if _, err := avroDecoder(t, text, AvroOptions{}, "a[].x: int64?", "a.x: int64?").Decode([]byte{4, 2, 4, 0}, into); err != nil {
+		t.Fatal(err)
+	}
+	for i, c := range into.Cols {
+		if c.Len() != 1 || !c.Null(0) {
+			t.Errorf("column %s has %d rows", s.Fields[i].Name, c.Len())
+		}
+	}
+}
+
 // A record that is cut or goes on is rejected, and leaves nothing behind.
 func TestAvroDamaged(t *testing.T) {
 	d := avroDecoder(t, avroClick, AvroOptions{}, avroColumns...)
