@@ -125,7 +125,8 @@ func TestStateIdentity(t *testing.T) {
 		if err := spec.Decode(n, c).Err(); err != nil {
 			t.Fatal(err)
 		}
-		s := batch.NewSchema(batch.Field{Name: "features", Type: batch.Sparse, Dim: dim}, batch.Field{Name: "y", Type: batch.Float64})
+		s := batch.NewSchema(batch.Field{Name: "features", Type: batch.Sparse, Dim: dim}, batch.Field{Name: "y", Type: batch.Float64},
+			batch.Field{Name: "z", Type: batch.String}, batch.Field{Name: "b", Type: batch.Bool})
 		node, errs := d.Build(c, operators.BuildOptions{Node: "m", Inputs: []*batch.Schema{s}})
 		if err := errs.Err(); err != nil {
 			t.Fatal(err)
@@ -169,6 +170,15 @@ func TestStateIdentity(t *testing.T) {
 		{"logistic_regression", "{label: y}", "{label: y}", 128, false},
 		{"linear_regression", "{label: y, optimizer: adagrad}", "{label: y, loss: huber, optimizer: {adagrad: {rate: 1}}}", 64, true},
 		{"linear_regression", "{label: y}", "{label: y, label_scale: none}", 64, false},
+		{"linear_regression", "{label: y}", "{label: y, loss: poisson}", 64, false},
+		{"linear_regression", "{label: y, loss: poisson}", "{label: y, loss: poisson, optimizer: {mixture: {rate: 0.5}}}", 64, true},
+		{"mlp", "{label: z, units: 4}", "{label: z, units: 4, max_classes: 100, clip: 1}", 64, true},
+		{"mlp", "{label: z, units: 4}", "{label: z, units: 8}", 64, false},
+		{"mlp", "{label: b, units: 4}", "{label: z, units: 4}", 64, false},
+		{"factorization_machine", "{label: z}", "{label: z, max_classes: 3}", 64, true},
+		{"factorization_machine", "{label: z}", "{label: z, classes: [a, b]}", 64, false},
+		{"alma", "{label: b}", "{label: b, b: 1, c: 2, alpha: 0.5}", 64, true},
+		{"alma", "{label: b}", "{label: b, intercept: false}", 64, false},
 	} {
 		store := memstore.New()
 		if err := bind(store, build(c.operator, c.before, 64), true); err != nil {

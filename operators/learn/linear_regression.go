@@ -98,10 +98,12 @@ func newLinearRegression(c *linearRegressionConfig, env *operators.Env) operator
 	o := &regression{loss: c.lossFunc(), labelName: c.label.Name}
 	o.label = env.InNumber(c.label)
 	o.weight = newRowWeight(&c.weightConfig, env)
-	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
-	if o.loss.Kind == loss.Poisson {
+	poisson := o.loss.Kind == loss.Poisson
+	if poisson {
 		env.Pin("link", "log")
-	} else if c.labelScale == "standard" {
+	}
+	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
+	if c.labelScale == "standard" && !poisson {
 		o.scale = operators.NewCell(env, "label_scale", labelScaleVersion, labelScale{})
 	}
 	o.score = env.AddOwn("score", batch.Float64, false)
