@@ -142,44 +142,60 @@ func TestReactions(t *testing.T) {
 
 // A run that is stopped and resumed at any place comes to the same bits, swaps and all.
 func TestReactionsResume(t *testing.T) {
-	in := turned(false)
-	for _, o := range []string{"adagrad", "mixture"} {
-		for _, reaction := range []string{"alarm", "{boost: {half_life: 2000}}", "reset", "{background: {least: 1500}}"} {
-			if o == "mixture" && reaction == "alarm" {
-				continue
+	type trial struct{ operator, config string }
+	var trials []trial
+	for _, reaction := range []string{"alarm", "{boost: {half_life: 2000}}", "reset", "{background: {least: 1500}}"} {
+		trials = append(trials, trial{"logistic_regression", "{label: y, optimizer: adagrad, on_drift: " + reaction + "}"})
+		if reaction != "alarm" {
+			trials = append(trials, trial{"logistic_regression", "{label: y, optimizer: mixture, on_drift: " + reaction + "}"})
+		}
+	}
+	trials = append(trials, trial{"softmax", "{label: y, predict: probability, optimizer: mixture, on_drift: reset}"},
+		trial{"mlp", "{label: y, predict: probability, units: 4, optimizer: adagrad, on_drift: {boost: {half_life: 2000}}}"},
+		trial{"gaussian_naive_bayes", "{label: y, predict: probability, on_drift: reset}"},
+		trial{"hoeffding_tree", "{label: y, predict: probability, on_drift: reset}"})
+	for _, c := range trials {
+		in, n := turned(false), 18000
+		if c.operator != "logistic_regression" {
+			n = 8000 // one drift
+		}
+		if c.operator == "gaussian_naive_bayes" || c.operator == "hoeffding_tree" {
+			in = columns(in)
+		}
+		def, config := operators.Merge(&Family).Lookup(c.operator), c.config
+		var text [2]string
+		var digest [2]uint64
+		for k := range 2 {
+			h, err := optest.Open(def, config, in.Schema)
+			if err != nil {
+				t.Fatal(err)
 			}
-			config := fmt.Sprintf("{label: y, optimizer: %s, on_drift: %s}", o, reaction)
-			def := operators.Merge(&Family).Lookup("logistic_regression")
-			var text [2]string
-			var digest [2]uint64
-			for k := range 2 {
-				h, err := optest.Open(def, config, in.Schema)
-				if err != nil {
+			for from := 0; from < n; from += 701 {
+				part := batch.New(in.Schema)
+				for row := from; row < min(from+701, n); row++ {
+					part.AppendRow(in, row)
+				}
+				if err := h.Feed(0, part); err != nil {
 					t.Fatal(err)
 				}
-				for from := 0; from < in.N; from += 701 {
-					part := batch.New(in.Schema)
-					for row := from; row < min(from+701, in.N); row++ {
-						part.AppendRow(in, row)
-					}
-					if err := h.Feed(0, part); err != nil {
-						t.Fatal(err)
-					}
-					if k == 0 {
-						continue
-					}
-					if err := h.Checkpoint(); err != nil {
-						t.Fatal(err)
-					}
-					if err := h.Restart(); err != nil {
-						t.Fatal(err)
-					}
+				if k == 0 {
+					continue
 				}
-				text[k], digest[k] = h.Text(), h.Digest()
+				if err := h.Checkpoint(); err != nil {
+					t.Fatal(err)
+				}
+				if err := h.Restart(); err != nil {
+					t.Fatal(err)
+				}
 			}
-			if text[0] != text[1] || digest[0] != digest[1] {
-				t.Errorf("%s: resumed, the run is another", config)
+			report := h.Node.Report()
+			if drifts, _ := report.Get("drifts"); drifts == 0 {
+				t.Errorf("%s %s saw no drift", c.operator, config)
 			}
+			text[k], digest[k] = h.Text(), h.Digest()
+		}
+		if text[0] != text[1] || digest[0] != digest[1] {
+			t.Errorf("%s: resumed, the run is another", config)
 		}
 	}
 }
@@ -298,6 +314,9 @@ func TestReactionsOfOthers(t *testing.T) {
 		{"gaussian_naive_bayes", "label: y, predict: probability", columns(bools), []string{"reset"}},
 		{"hoeffding_tree", "label: y, predict: probability", columns(bools), []string{"reset"}},
 	} {
+		if testing.Short() && c.operator != "softmax" && c.operator != "hoeffding_tree" {
+			continue // the laws have them all, and the race detector is slow
+		}
 		run := func(reaction string) (float64, operators.Report) {
 			return lossOver(t, c.operator, fmt.Sprintf("{%s, on_drift: %s}", c.options, reaction), c.in, 6000, 18000)
 		}
