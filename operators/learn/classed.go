@@ -13,6 +13,7 @@ type sortedConfig struct {
 	scoredConfig
 	fixed []string
 	most  int
+	room  givenField // max_classes
 }
 
 func (c *sortedConfig) labelFields(f *spec.Fields, labelScale string) {
@@ -20,8 +21,8 @@ func (c *sortedConfig) labelFields(f *spec.Fields, labelScale string) {
 	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "class", "number"},
 		"What to predict: auto = for a bool label the probability that it is true, for a string its class, both with the logarithmic loss, else a number, with the squared loss; probability takes labels that are 0 or 1 as well, class int64 and bool by their text.").Pin()
 	c.scaleField(f, labelScale)
-	f.Strings(&c.fixed, "classes", nil, "The classes, where they are known beforehand: any other rejects its row, and each gets a column of its own. Left out: they come as seen. Under a learnt model they may not change.")
-	f.Int(&c.most, "max_classes", 64, "Most classes that come as seen; a row with a further one is rejected.").Within(2, 1000)
+	f.Strings(&c.fixed, "classes", nil, "The classes, where they are known beforehand: any other rejects its row, and each gets a column of its own. Left out: they come as seen. Under a learnt model they may not change.").Matching(className, "a class that is not empty")
+	c.room.note(f.Int(&c.most, "max_classes", 64, "Most classes that come as seen; a row with a further one is rejected.").Within(2, 1000))
 }
 
 func (c *sortedConfig) Check(add func(field, msg, want string)) {
@@ -35,10 +36,13 @@ func (c *sortedConfig) classes(env *operators.Env) *classes {
 	if c.predict != "class" && !(c.predict == "auto" && (c.fixed != nil || env.IsString(c.label))) {
 		return nil
 	}
+	if c.scale.given {
+		env.Errorf(c.scale.at, "expected no label_scale", "label_scale is of labels that are numbers, but classes are predicted")
+	}
 	if c.fixed != nil { // pinned here, so that a model of other labels has nothing of it
 		env.Pin("classes", fmt.Sprintf("%q", c.fixed))
 	}
-	return newClasses(&classesConfig{label: c.label, predict: "class", fixed: c.fixed, most: c.most}, env)
+	return newClasses(&classesConfig{label: c.label, predict: "class", fixed: c.fixed, most: c.most, room: c.room, bounded: true}, env)
 }
 
 // room is how many classes there may be.

@@ -9,6 +9,7 @@ import (
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
+	"github.com/gradstream/gradstream/state"
 )
 
 // classesConfig says what a classifier that is not bound to two classes predicts.
@@ -17,14 +18,27 @@ type classesConfig struct {
 	predict string
 	fixed   []string
 	most    int
+	room    givenField // max_classes
+	bounded bool       // a model of more than most is refused: it would have no room
 }
+
+// givenField is whether a field was written, and where.
+type givenField struct {
+	given bool
+	at    spec.Pos
+}
+
+func (g *givenField) note(f *spec.Field) { f.Given(&g.given).At(&g.at) }
+
+// className is what the name of a class matches where it is part of a column's.
+const className = `[\s\S]+`
 
 func (c *classesConfig) classFields(f *spec.Fields) {
 	f.Column(&c.label, "label", "", "What to predict; null = not known yet.").Required().Example("y")
 	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "class"},
 		"What to predict: auto = for a bool label the probability that it is true, for others the class; probability takes labels that are 0 or 1 as well, class takes string, int64 and bool by their text.").Pin()
-	f.Strings(&c.fixed, "classes", nil, "The classes, where they are known beforehand: any other rejects its row, and each gets a column of its own. Left out: they come as seen.").Pin()
-	f.Int(&c.most, "max_classes", 64, "Most classes that come as seen; a row with a further one is rejected, as is one whose class has more than 256 bytes.").Within(2, 1000)
+	f.Strings(&c.fixed, "classes", nil, "The classes, where they are known beforehand: any other rejects its row, and each gets a column of its own. Left out: they come as seen.").Pin().Matching(className, "a class that is not empty")
+	c.room.note(f.Int(&c.most, "max_classes", 64, "Most classes that come as seen; a row with a further one is rejected, as is one whose class has more than 256 bytes.").Within(2, 1000))
 }
 
 // classes are the classes that a classifier knows, its label, and the columns in
@@ -54,6 +68,26 @@ type classNames struct{ Names []string }
 // classesVersion is the version of classNames as a state.
 const classesVersion = 1
 
+// seenClasses is the state of classes that come as seen: at most so many names.
+type seenClasses struct {
+	known *classNames
+	most  int
+}
+
+// AppendState implements [state.Codec].
+func (s *seenClasses) AppendState(dst []byte) []byte { return state.Append(dst, s.known) }
+
+// LoadState implements [state.Codec].
+func (s *seenClasses) LoadState(src []byte) error {
+	if err := state.Decode(src, s.known); err != nil {
+		return err
+	}
+	if n := len(s.known.Names); n > s.most {
+		return fmt.Errorf("max_classes is %d, but %d classes are known", s.most, n)
+	}
+	return nil
+}
+
 // newClasses finds the label and adds the columns. Its state is the cell
 // "classes".
 func newClasses(c *classesConfig, env *operators.Env) *classes {
@@ -79,8 +113,15 @@ func newClasses(c *classesConfig, env *operators.Env) *classes {
 				o.each = append(o.each, env.AddOwn("probability."+name, batch.Float64, false))
 			}
 			o.eachOut = make([]*batch.Column, len(o.each))
+			if c.room.given {
+				env.Errorf(c.room.at, "expected one of the two", "max_classes is of classes that come as seen, but classes are given")
+			}
 		} else {
-			env.BindValue("classes", classesVersion, o.known)
+			seen := seenClasses{o.known, math.MaxInt}
+			if c.bounded {
+				seen.most = c.most
+			}
+			operators.NewCell(env, "classes", classesVersion, seen)
 		}
 	}
 	o.lost = env.AddOwn("loss", batch.Float64, true)

@@ -23,7 +23,7 @@ func (o *hoeffdingTree) predict(leaf *treeNode, x []float64, v []int32, p []floa
 		if count := at(leaf.Counts, class); n > 0 {
 			shares[class] = count / n
 			if count > 0 {
-				p[class] = exact.Log(count) + leaf.logDensity(x, v, class)
+				p[class] = exact.Log(count) + o.logDensity(leaf, x, v, class)
 			}
 		}
 	}
@@ -40,8 +40,8 @@ func (o *hoeffdingTree) predict(leaf *treeNode, x []float64, v []int32, p []floa
 	return majority, bayes
 }
 
-// logDensity is the logarithm of the density of a row within a class.
-func (n *treeNode) logDensity(x []float64, v []int32, class int) float64 {
+// logDensity is the logarithm of the density of a row within a class of a leaf.
+func (o *hoeffdingTree) logDensity(n *treeNode, x []float64, v []int32, class int) float64 {
 	sum := 0.0
 	for i, y := range x {
 		if absent(y) || i >= len(n.Ranges) {
@@ -65,7 +65,9 @@ func (n *treeNode) logDensity(x []float64, v []int32, class int) float64 {
 				these = count
 			}
 		}
-		sum += exact.Log((these + 1) / (all + float64(len(n.Values[i])) + 1))
+		// The further values are one, though their number may be far behind the others'.
+		values := min(len(n.Values[i]), len(o.categories.known.Columns[i])+1)
+		sum += exact.Log((these + 1) / (all + float64(values) + 1))
 	}
 	return sum
 }

@@ -38,13 +38,14 @@ type logisticConfig struct {
 	weightConfig
 	loss         string
 	classWeights []float64
+	weightsAt    spec.Pos // of class_weights
 }
 
 func (c *logisticConfig) Fields(f *spec.Fields) {
 	f.Column(&c.label, "label", "", "What to predict: a bool, or a number that is 0 or 1; null = not known yet.").Required()
 	f.Enum(&c.loss, "loss", "log", []string{"log", "hinge"}, "What to minimise: log = cross-entropy, hinge = a support vector machine.")
 	c.weightField(f)
-	f.Floats(&c.classWeights, "class_weights", nil, "How much a row counts whose label is false, and whose label is true.").Example("[1, 10]").Repeats()
+	f.Floats(&c.classWeights, "class_weights", nil, "How much a row counts whose label is false, and whose label is true.").Example("[1, 10]").Repeats().At(&c.weightsAt)
 	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
 	c.reactField(f, reactAll)
 }
@@ -65,7 +66,7 @@ func newLogistic(c *logisticConfig, env *operators.Env) operators.Operator {
 	o.label = env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
 	o.weight = newRowWeight(&c.weightConfig, env)
 	o.weight.classes = c.classWeights
-	checkClassWeights(c.classWeights, 2, true, env)
+	checkClassWeights(c.classWeights, c.weightsAt, 2, true, env)
 	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
 	o.score = env.AddOwn("score", batch.Float64, false)
 	o.probability = env.AddOwn("probability", batch.Float64, false)

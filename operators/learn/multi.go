@@ -1,7 +1,6 @@
 package learn
 
 import (
-	"fmt"
 	"math"
 	"slices"
 
@@ -64,17 +63,19 @@ type multiConfig struct {
 	classesConfig
 	weightConfig
 	classWeights []float64
+	weightsAt    spec.Pos // of class_weights
 }
 
 func (c *multiConfig) fields(f *spec.Fields) {
 	c.classFields(f)
 	c.weightField(f)
-	f.Floats(&c.classWeights, "class_weights", nil, "How much a row of each class counts, in the order of classes, or for a label that is true or false of false and true.").Repeats()
+	f.Floats(&c.classWeights, "class_weights", nil, "How much a row of each class counts, in the order of classes, or for a label that is true or false of false and true.").Repeats().At(&c.weightsAt)
 }
 
 // newMulti makes the models. It returns nil if it complained.
 func newMulti(c *multiConfig, l *linearConfig, how policy, env *operators.Env) operators.Operator {
 	p := newPlan(l, env, loss.Func{}.Gradient)
+	c.bounded = true
 	o := &multi{plan: p, policy: how, classes: newClasses(&c.classesConfig, env)}
 	o.weight = newRowWeight(&c.weightConfig, env)
 	if p == nil {
@@ -84,7 +85,7 @@ func newMulti(c *multiConfig, l *linearConfig, how policy, env *operators.Env) o
 		env.Errorf(l.optimizer.Pos, "expected another optimizer", "invariant steps of several classes take no l1 and l2")
 	}
 	o.weight.classes = c.classWeights
-	checkClassWeights(c.classWeights, len(o.classes.known.Names), o.classes.fixed, env)
+	checkClassWeights(c.classWeights, c.weightsAt, len(o.classes.known.Names), o.classes.fixed, env)
 	o.features = p.features
 	slots := p.cfg.Slots()
 	page := weights.PageLen
@@ -142,9 +143,6 @@ func (o *multi) have(n int) {
 }
 
 func (o *multi) Process(_ int, in *batch.Batch, out operators.Emitter) error {
-	if n := len(o.classes.known.Names); n > o.classes.most && !o.classes.fixed {
-		return fmt.Errorf("max_classes is %d, but %d classes are known", o.classes.most, n)
-	}
 	o.classes.of(in)
 	o.weight.of(in)
 	x := o.features.Of(in)

@@ -62,12 +62,20 @@ func rateField(f *spec.Fields, p *float64, def float64) {
 	f.Float(p, "rate", def, "Step size.").Above(0).AtMost(1e6)
 }
 
-func shareField(f *spec.Fields, p *float64, name string, def float64, doc string) {
-	f.Float(p, name, def, doc).AtLeast(0).Below(1)
+// mostShare is the most of a mean or a velocity that a step keeps: what is nearer
+// to 1 is 1 as a float32, with which nothing is ever forgotten.
+const mostShare = 1 - 1e-7
+
+// mostAdamShare is the same for Adam and its kin, whose corrections of a weight come
+// to rest at 2^24 of its steps, where a float32 stops counting: they are 1 by then.
+const mostAdamShare = 1 - 1e-6
+
+func shareField(f *spec.Fields, p *float64, name string, def, most float64, doc string) {
+	f.Float(p, name, def, doc).Within(0, most)
 }
 
 func epsField(f *spec.Fields, p *float64) {
-	f.Float(p, "eps", 1e-8, "Keeps the denominator from zero; for adagrad what the squares of a weight's gradients count as before the first.").Above(0).AtMost(1)
+	f.Float(p, "eps", 1e-8, "Keeps the denominator from zero; for adagrad what the squares of a weight's gradients count as before the first.").Within(1e-30, 1)
 }
 
 func invariantField(f *spec.Fields, p *bool) {
@@ -122,7 +130,7 @@ type momentumConfig struct {
 
 func (c *momentumConfig) Fields(f *spec.Fields) {
 	rateField(f, &c.rate, 0.01)
-	shareField(f, &c.inertia, "momentum", 0.9, "Share of the last step that is taken again.")
+	shareField(f, &c.inertia, "momentum", 0.9, mostShare, "Share of the last step that is taken again.")
 }
 
 func (c *momentumConfig) config(func(score, y float64) float64) optim.Config {
@@ -152,7 +160,7 @@ type rmspropConfig struct{ rate, rho, eps float64 }
 
 func (c *rmspropConfig) Fields(f *spec.Fields) {
 	rateField(f, &c.rate, 0.01)
-	shareField(f, &c.rho, "rho", 0.9, "Share of the mean of squared gradients that is kept from step to step.")
+	shareField(f, &c.rho, "rho", 0.9, mostShare, "Share of the mean of squared gradients that is kept from step to step.")
 	epsField(f, &c.eps)
 }
 
@@ -169,8 +177,8 @@ type adamConfig struct {
 
 func (c *adamConfig) Fields(f *spec.Fields) {
 	rateField(f, &c.rate, optim.Defaults(c.kind).Rate.Rate)
-	shareField(f, &c.beta1, "beta1", 0.9, "Share of the mean gradient that is kept from step to step.")
-	shareField(f, &c.beta2, "beta2", 0.999, "Share of the mean squared gradient that is kept from step to step.")
+	shareField(f, &c.beta1, "beta1", 0.9, mostAdamShare, "Share of the mean gradient that is kept from step to step.")
+	shareField(f, &c.beta2, "beta2", 0.999, mostAdamShare, "Share of the mean squared gradient that is kept from step to step.")
 	epsField(f, &c.eps)
 }
 
@@ -267,7 +275,7 @@ type adaboundConfig struct {
 func (c *adaboundConfig) Fields(f *spec.Fields) {
 	c.adamConfig.Fields(f)
 	f.Float(&c.final, "final", 0.1, "Step size of the plain descent that it turns into.").Above(0).AtMost(1e6)
-	f.Float(&c.gamma, "gamma", 0.001, "How fast it turns.").Above(0).AtMost(1)
+	f.Float(&c.gamma, "gamma", 0.001, "How fast it turns. The steps of a weight are counted to 2^24.").Above(0).AtMost(1)
 }
 
 func (c *adaboundConfig) config(gradient func(score, y float64) float64) optim.Config {
@@ -280,7 +288,7 @@ type adadeltaConfig struct{ rate, rho, eps float64 }
 
 func (c *adadeltaConfig) Fields(f *spec.Fields) {
 	rateField(f, &c.rate, 1)
-	shareField(f, &c.rho, "rho", 0.95, "Share of the means of squared gradients and steps that is kept from step to step.")
+	shareField(f, &c.rho, "rho", 0.95, mostShare, "Share of the means of squared gradients and steps that is kept from step to step.")
 	epsField(f, &c.eps)
 }
 

@@ -71,7 +71,7 @@ func TestResumeAfterNullUsers(t *testing.T) {
 // A model that has no room for further classes goes on with more room.
 func TestMoreClasses(t *testing.T) {
 	const in = "features:sparse[8],y:string\n1:1,a\n2:1,b\n1:1,a\n3:1,c\n"
-	for _, o := range []string{"softmax", "one_vs_rest", "perceptron", "passive_aggressive"} {
+	for _, o := range []string{"softmax", "one_vs_rest", "perceptron", "passive_aggressive", "mlp", "factorization_machine"} {
 		full, roomy := runner(t, o, "{label: y, max_classes: 2}", in), runner(t, o, "{label: y, max_classes: 3}", in[:strings.Index(in, "\n")+1])
 		for i, from := range full.Node.States() {
 			to := roomy.Node.States()[i]

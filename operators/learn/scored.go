@@ -24,6 +24,7 @@ type scorer interface {
 type scoredConfig struct {
 	label               spec.Column
 	predict, labelScale string
+	scale               givenField // label_scale
 }
 
 func (c *scoredConfig) labelFields(f *spec.Fields, labelScale string) {
@@ -34,8 +35,8 @@ func (c *scoredConfig) labelFields(f *spec.Fields, labelScale string) {
 }
 
 func (c *scoredConfig) scaleField(f *spec.Fields, labelScale string) {
-	f.Enum(&c.labelScale, "label_scale", labelScale, []string{"standard", "center", "none"},
-		"What becomes of a number: standard = its distance from the mean so far in standard deviations is learnt, center = its distance from the mean, none = the number.").Pin()
+	c.scale.note(f.Enum(&c.labelScale, "label_scale", labelScale, []string{"standard", "center", "none"},
+		"What becomes of a number: standard = its distance from the mean so far in standard deviations is learnt, center = its distance from the mean, none = the number.").Pin())
 }
 
 // scoredColumns documents what a model of any score emits.
@@ -63,6 +64,9 @@ func newScored(c *scoredConfig, env *operators.Env) *scored {
 	}
 	o.scores = env.AddOwn("score", batch.Float64, false)
 	if kind == "probability" {
+		if c.scale.given {
+			env.Errorf(c.scale.at, "expected no label_scale", "label_scale is of labels that are numbers, but a probability is predicted")
+		}
 		o.label = env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
 		o.value = env.AddOwn("probability", batch.Float64, false)
 	} else {

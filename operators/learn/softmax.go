@@ -6,7 +6,7 @@ import (
 )
 
 const multiDoc = "\n\nClasses come as they are seen, up to max_classes, or are given. A row whose label is null is predicted and not learnt. A row that would make a score or a weight infinite is rejected; the model is then as it was. " +
-	"Under a learnt model the rates, l2, clip and max_classes may change; the optimizer, l1 coming or going with sgd, intercept and classes may not. Weights are float32."
+	"Under a learnt model the rates, l2, clip and max_classes, not below the classes known, may change; the optimizer, l1 coming or going with sgd, intercept and classes may not. Weights are float32."
 
 const multiCost = "\n\nCost: time and memory in proportion to the classes: for each what logistic_regression takes, once the class was seen."
 

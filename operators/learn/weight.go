@@ -60,13 +60,13 @@ func (w *rowWeight) at(row, class int) (float64, error) {
 
 // checkClassWeights complains of weights of classes that are none, or not as many
 // as there are classes known beforehand.
-func checkClassWeights(weights []float64, n int, fixed bool, env *operators.Env) {
+func checkClassWeights(weights []float64, at spec.Pos, n int, fixed bool, env *operators.Env) {
 	if weights != nil && (!fixed || n != len(weights)) {
-		env.Errorf(spec.Pos{}, "expected classes, and a weight for each", "class_weights has %d entries, for %d known classes", len(weights), n)
+		env.Errorf(at, "expected classes, and a weight for each", "class_weights has %d entries, for %d known classes", len(weights), n)
 	}
 	for _, w := range weights {
 		if !(w >= 0 && w <= mostWeight) {
-			env.Errorf(spec.Pos{}, "expected numbers from 0 to 1e6", "class_weights has %v", w)
+			env.Errorf(at, "expected numbers from 0 to 1e6", "class_weights has %v", w)
 		}
 	}
 }

@@ -94,7 +94,7 @@ func (t *Table) pageOf(key []byte) (int, error) {
 	}
 	p := binary.BigEndian.Uint32(key)
 	if beyond := uint64(p) >= uint64(len(t.dirty)); beyond && t.grows {
-		return 0, fmt.Errorf("stored weights have more than the %d rows of %d that the pipeline file asks for at most", t.rows, t.stride)
+		return 0, t.beyond()
 	} else if beyond {
 		return 0, fmt.Errorf("%w: page %d of a table of %d pages", state.ErrDamaged, p, len(t.dirty))
 	}

@@ -62,7 +62,7 @@ func New(rows, stride int) *Table {
 
 // NewGrowing returns a table that is to have up to most rows, and has none yet:
 // what depends on how much of it is needed calls Grow. A stored table brings the
-// rows that it holds, whatever most was then, as long as both are whole pages.
+// rows that it holds, whatever most was then, as long as none beyond most was written.
 func NewGrowing(most, stride int) *Table {
 	if most < 0 || stride < 1 || stride > math.MaxInt32 || most > math.MaxInt/4/stride {
 		panic(fmt.Sprintf("weights: a table of %d rows of %d", most, stride))
@@ -75,13 +75,14 @@ func NewGrowing(most, stride int) *Table {
 }
 
 // Grow gives Data room for the first rows rows. Their values are zero, and it is
-// no change of the table.
+// no change of the table. Where Data has to be moved it gets a quarter more room
+// than it is asked for, so that rows that come one by one move it now and then.
 func (t *Table) Grow(rows int) {
 	if rows > t.rows {
 		panic(fmt.Sprintf("weights: %d rows of a table of %d", rows, t.rows))
 	}
 	n := t.values(rows)
-	t.extend(n, n)
+	t.extend(n, min(n+n/4, t.rows*t.stride))
 }
 
 // values is how long Data is with the first rows rows: no page is cut.
@@ -268,11 +269,31 @@ func (t *Table) Load(key, value []byte) error {
 	// Pages come one by one: room for each alone would move all that is before it.
 	n := t.values(min(t.rows, ((p+1)*PageLen+t.stride-1)/t.stride))
 	t.extend(n, min(n+n/4, t.rows*t.stride))
-	if err := decodePage(t.page(p), p, value); err != nil {
+	page := t.page(p)
+	t.dirty[p], t.saved[p] = 0, 1
+	if t.grows && len(value) != pageHead+4*len(page)+crcLen {
+		return t.reshape(page, p, value)
+	}
+	return decodePage(page, p, value)
+}
+
+// reshape restores the last page of a table of another bound, which may have more
+// values, or fewer.
+func (t *Table) reshape(page []float32, p int, src []byte) error {
+	values, _, err := ReadPage(make([]float32, PageLen), t.pageKey(p), src)
+	if err != nil {
 		return err
 	}
-	t.dirty[p], t.saved[p] = 0, 1
+	if len(values) > len(page) && !allZero(values[len(page):]) {
+		return t.beyond()
+	}
+	clear(page[copy(page, values):])
+	t.dirty[p] = 1 // its next checkpoint has the other length
 	return nil
+}
+
+func (t *Table) beyond() error {
+	return fmt.Errorf("stored weights have more than the %d rows of %d that the pipeline file asks for at most", t.rows, t.stride)
 }
 
 // pages is how many pages Data has.

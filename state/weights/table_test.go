@@ -415,6 +415,24 @@ func TestGrowing(t *testing.T) {
 	}
 }
 
+// Rows that come one by one move a growing table now and then.
+func TestGrowingRowByRow(t *testing.T) {
+	const rows = 512
+	a, moved := NewGrowing(2*rows, PageLen), 0
+	for n := range rows {
+		was := cap(a.Data)
+		if a.Grow(n + 1); cap(a.Data) != was {
+			moved++
+		}
+		if len(a.Data) != (n+1)*PageLen || cap(a.Data) > 2*rows*PageLen {
+			t.Fatalf("with %d rows %d values, room for %d", n+1, len(a.Data), cap(a.Data))
+		}
+	}
+	if moved > 40 {
+		t.Errorf("%d rows moved the table %d times", rows, moved)
+	}
+}
+
 // A growing table that comes back page by page is moved now and then, not with
 // every page.
 func TestGrowingIsRestoredInLinearTime(t *testing.T) {
@@ -478,6 +496,42 @@ func TestGrowingBeyondItsBound(t *testing.T) {
 		b.Changed(func(key, _ []byte) bool { keys = append(keys, string(key)); return true })
 		if !slices.Equal(keys, []string{string(headerKey)}) {
 			t.Errorf("at most %d rows: then %q are stored, want the header alone", most, keys)
+		}
+	}
+	small := NewGrowing(101, 3) // its only page is short
+	small.Grow(101)
+	small.Row(99)[2] = 7
+	small.TouchRow(99)
+	large := NewGrowing(2048, 3)
+	large.Grow(2048)
+	large.Row(101)[0] = 5 // of before
+	for key, value := range small.All {
+		if err := large.Load(key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if large.Row(99)[2] != 7 || large.Row(101)[0] != 0 {
+		t.Errorf("a short page is restored as %v, then %v", large.Row(99), large.Row(101))
+	}
+	large.Changed(func(key, value []byte) bool {
+		if !IsHeader(key) && len(value) != pageHead+4*PageLen+crcLen {
+			t.Errorf("the page is stored as %d bytes", len(value))
+		}
+		return true
+	})
+	smaller := NewGrowing(100, 3)
+	for key, value := range large.All {
+		if err := smaller.Load(key, value); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if smaller.Row(99)[2] != 7 || len(smaller.Data) != 300 {
+		t.Errorf("a long page is restored as %v", smaller.Row(99))
+	}
+	large.Row(101)[0] = 5
+	for key, value := range large.All {
+		if err := smaller.Load(key, value); !IsHeader(key) && (err == nil || !strings.Contains(err.Error(), "more than the 100 rows of 3")) {
+			t.Errorf("what lies beyond a table is restored with %v", err)
 		}
 	}
 	if err := New(1500, 3).Load(headerKey, a.appendHeader(nil)); err == nil {

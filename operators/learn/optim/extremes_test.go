@@ -77,3 +77,24 @@ func TestTinyAndHugeInFloat32(t *testing.T) {
 		}
 	}
 }
+
+// The count of a weight's steps stops at 2^24 in a float32. Corrections are 1 by
+// then to the last bit, if less than a millionth is forgotten a step they are not.
+func TestCorrectionsWhereTheCountStops(t *testing.T) {
+	last := func(beta2 float64) float32 {
+		c := Defaults(Adam)
+		c.Beta2 = beta2
+		r, err := New[float32](c)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, c2 := r.corrections(1 << 24)
+		return c2
+	}
+	if got := last(1 - 1e-6); got < math.Nextafter32(1, 0) {
+		t.Errorf("the correction is %v", got)
+	}
+	if got := last(1 - 1e-7); !(got > 0.8 && got < 0.82) {
+		t.Errorf("the correction is %v, want 1 - e^-1.68", got)
+	}
+}
