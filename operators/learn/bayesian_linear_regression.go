@@ -36,11 +36,13 @@ type bayesianConfig struct {
 	label       spec.Column
 	alpha, beta float64
 	intercept   bool
+	weightConfig
 	inputsConfig
 }
 
 func (c *bayesianConfig) Fields(f *spec.Fields) {
 	f.Column(&c.label, "label", "", "The number to predict; null = not known yet.").Required().Example("y")
+	c.weightField(f)
 	c.numericField(f)
 	f.Float(&c.alpha, "alpha", 1, "Precision of the weights before the first label: 1 / variance.").Within(1e-12, 1e12).Pin()
 	f.Float(&c.beta, "beta", 1, "Precision of the labels: 1 / variance of their noise.").Within(1e-12, 1e12)
@@ -64,6 +66,7 @@ type bayesian struct {
 	numbers                              *numbers
 	label                                operators.Col
 	labelName                            string
+	weight                               rowWeight
 	noise                                float64
 	filter                               kalman.Scratch
 	x                                    []float64
@@ -72,7 +75,7 @@ type bayesian struct {
 }
 
 func newBayesian(c *bayesianConfig, env *operators.Env) operators.Operator {
-	o := &bayesian{label: env.InNumber(c.label), labelName: c.label.Name, numbers: newNumbers(&c.inputsConfig, env, c.label), noise: 1 / c.beta}
+	o := &bayesian{label: env.InNumber(c.label), labelName: c.label.Name, numbers: newNumbers(&c.inputsConfig, env, c.label, c.weight), weight: newRowWeight(&c.weightConfig, env), noise: 1 / c.beta}
 	n := len(o.numbers.cols)
 	if c.intercept {
 		n++
@@ -107,6 +110,7 @@ var errBayesian = errors.New("the row would make the model infinite")
 
 func (o *bayesian) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.numbers.of(in)
+	o.weight.of(in)
 	y, lost := o.label.Of(in), o.lost.Of(in)
 	prediction, deviation, version := o.prediction.Of(in).Floats, o.deviation.Of(in).Floats, o.version.Of(in).Ints
 	for row := range in.N {
@@ -132,18 +136,28 @@ func (o *bayesian) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			lost.SetNull(row)
 			continue
 		}
+		weight, err := o.weight.at(row, 0)
+		if err != nil {
+			out.Reject(row, err)
+			continue
+		}
+		if weight != 1 && weight > 0 {
+			o.filter.Predict(&o.s.Filter, o.x, o.noise/weight) // as that many rows tell: with less noise
+		}
 		d := label - mean
 		if loss := float64(d * d); !finite(loss) {
 			out.Reject(row, fmt.Errorf("label %q is %v; its squared distance from the prediction is infinite", o.labelName, label))
 			continue
-		} else if !o.filter.Update(&o.s.Filter, d) {
+		} else if weight > 0 && !o.filter.Update(&o.s.Filter, d) {
 			out.Reject(row, errBayesian)
 			continue
 		} else {
 			lost.Floats[row] = loss
 			o.s.Recent.add(loss)
 		}
-		o.s.Version++
+		if weight > 0 {
+			o.s.Version++
+		}
 	}
 	return out.Emit(in)
 }

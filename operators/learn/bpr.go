@@ -200,7 +200,7 @@ func (o *bpr) learn(u, i int) (lost, above float64, ok bool, err error) {
 	if at := o.prepare(u, i, j); ok {
 		gradient = f.Gradient(at, 1)
 	}
-	if err := o.step(gradient); err != nil {
+	if err := o.step(gradient, 1); err != nil {
 		o.s = before
 		return 0, 0, false, err
 	}

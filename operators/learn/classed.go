@@ -18,6 +18,7 @@ type sortedConfig struct {
 
 func (c *sortedConfig) labelFields(f *spec.Fields, labelScale string) {
 	f.Column(&c.label, "label", "", "What to predict: true or false, a number, or a class; null = not known yet.").Required().Example("y")
+	c.weightField(f)
 	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "class", "number"},
 		"What to predict: auto = for a bool label the probability that it is true, for a string its class, both with the logarithmic loss, else a number, with the squared loss; probability takes labels that are 0 or 1 as well, class int64 and bool by their text.").Pin()
 	c.scaleField(f, labelScale)
@@ -75,6 +76,7 @@ type classed struct {
 	params  *params
 	scorer  classScorer
 	classes *classes
+	weight  rowWeight
 	clip    float64
 	g       []float64
 }
@@ -82,6 +84,7 @@ type classed struct {
 func (o *classed) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.scorer.of(in)
 	o.classes.of(in)
+	o.weight.of(in)
 	st := o.params.s
 	for row := range in.N {
 		p := o.classes.scores()
@@ -94,8 +97,11 @@ func (o *classed) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 		normalise(p)
 		o.classes.publish(row, p, st.Version)
 		class, err := o.classes.labelOf(row)
+		var weight float64
 		if err == nil && class >= 0 {
-			err = o.learn(row, class, max(len(p), class+1))
+			if weight, err = o.weight.at(row, class); err == nil && weight > 0 {
+				err = o.learn(row, class, max(len(p), class+1), weight)
+			}
 		}
 		switch {
 		case err != nil:
@@ -105,7 +111,7 @@ func (o *classed) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 		default:
 			o.classes.lose(row, class, p)
 			st.Recent.add(o.classes.lostIn.Floats[row])
-			if o.params.react.forgets(o.classes.lostIn.Floats[row]) {
+			if weight > 0 && o.params.react.forgets(o.classes.lostIn.Floats[row]) {
 				o.params.restart()
 			}
 		}
@@ -113,8 +119,9 @@ func (o *classed) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	return out.Emit(in)
 }
 
-// learn takes one step with that many classes; on an error nothing has changed.
-func (o *classed) learn(row, class, classes int) error {
+// learn takes one step with that many classes, of a row that counts that often; on
+// an error nothing has changed.
+func (o *classed) learn(row, class, classes int, weight float64) error {
 	o.params.begin()
 	o.scorer.first(row, classes)
 	o.g = upTo(o.g, classes-1)
@@ -132,7 +139,7 @@ func (o *classed) learn(row, class, classes int) error {
 		}
 	}
 	o.scorer.spread(row, g)
-	return o.params.step(1)
+	return o.params.step(1, weight)
 }
 
 func allFinite(x []float64) bool {

@@ -236,21 +236,24 @@ func (o *classes) labelOf(row int) (class int, err error) {
 }
 
 // judge writes the loss of a row's probabilities and returns its class, or rejects
-// the row. Nothing is to be learnt of it if known is false: the label is null, or
-// cannot be used.
-func (o *classes) judge(row int, p []float64, r *recent, out operators.Emitter) (class int, known bool) {
+// the row. Nothing is to be learnt of it if its weight is 0: the label is null, or
+// cannot be used, or it is the weight that was given.
+func (o *classes) judge(row int, p []float64, w *rowWeight, r *recent, out operators.Emitter) (class int, weight float64) {
 	class, err := o.labelOf(row)
+	if err == nil && class >= 0 {
+		weight, err = w.at(row, class)
+	}
 	switch {
 	case err != nil:
 		out.Reject(row, err)
-		return 0, false
+		return 0, 0
 	case class < 0:
 		o.lostIn.SetNull(row)
-		return 0, false
+		return 0, 0
 	}
 	o.lose(row, class, p)
 	r.add(o.lostIn.Floats[row])
-	return class, true
+	return class, weight
 }
 
 // leastProbability bounds the loss, as in evaluate.

@@ -64,7 +64,7 @@ func newMachine(c *machineConfig, env *operators.Env) operators.Operator {
 		// No page of the table has two classes.
 		m.block = (m.dim*(c.factors+1) + weights.PageLen) / weights.PageLen * weights.PageLen
 		m.params = newClassParams(&c.paramsConfig, env, 0, m.block, classes.room())
-		return &classed{params: m.params, scorer: &classMachine{m}, classes: classes, clip: c.clip}
+		return &classed{params: m.params, scorer: &classMachine{m}, classes: classes, weight: newRowWeight(&c.weightConfig, env), clip: c.clip}
 	}
 	o := newScored(&c.scoredConfig, env)
 	m.features, m.dim = sparseInput(env, c.features)

@@ -35,6 +35,7 @@ var _ = Family.Add(operators.Define(operators.Spec[naiveBayesConfig]{
 
 type naiveBayesConfig struct {
 	classesConfig
+	classWeightConfig
 	inputsConfig
 	driftConfig
 	density spec.Choice
@@ -54,6 +55,7 @@ func (c *flooredConfig) Fields(f *spec.Fields) {
 
 func (c *naiveBayesConfig) Fields(f *spec.Fields) {
 	c.classFields(f)
+	c.classWeightFields(f)
 	c.numericField(f)
 	f.Choice(&c.density, "density", "smoothed", []spec.Option{
 		{Name: "smoothed", Summary: "The variance of a class is mixed with that over all classes.", New: func() spec.Config { return new(smoothedConfig) }},
@@ -75,6 +77,7 @@ type naiveBayesState struct {
 
 type naiveBayes struct {
 	classes *classes
+	rows    rowWeight
 	numbers *numbers
 	weight  float64 // of the variance over all classes
 	floor   float64 // added to densities
@@ -83,7 +86,8 @@ type naiveBayes struct {
 }
 
 func newNaiveBayes(c *naiveBayesConfig, env *operators.Env) operators.Operator {
-	o := &naiveBayes{numbers: newNumbers(&c.inputsConfig, env, c.label), classes: newClasses(&c.classesConfig, env)}
+	o := &naiveBayes{numbers: newNumbers(&c.inputsConfig, env, c.label, c.weight), classes: newClasses(&c.classesConfig, env)}
+	o.rows = newClassWeight(&c.classWeightConfig, o.classes, env)
 	switch d := c.density.Config.(type) {
 	case *smoothedConfig:
 		o.weight = d.weight
@@ -110,6 +114,7 @@ func newNaiveBayes(c *naiveBayesConfig, env *operators.Env) operators.Operator {
 func (o *naiveBayes) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.numbers.of(in)
 	o.classes.of(in)
+	o.rows.of(in)
 	for row := range in.N {
 		x, err := o.numbers.read(row)
 		if err != nil {
@@ -120,8 +125,8 @@ func (o *naiveBayes) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 		p := o.classes.scores()
 		o.predict(x, p)
 		o.classes.publish(row, p, o.s.Version)
-		if class, known := o.classes.judge(row, p, &o.s.Recent, out); known {
-			o.learn(x, class)
+		if class, weight := o.classes.judge(row, p, &o.rows, &o.s.Recent, out); weight > 0 {
+			o.learn(x, class, weight)
 			if o.react.forgets(o.classes.lostIn.Floats[row]) {
 				o.s = naiveBayesState{Version: o.s.Version, Recent: o.s.Recent, Columns: make([][]gaussian.Moments, len(o.s.Columns))}
 			}
@@ -188,12 +193,12 @@ func (o *naiveBayes) logDensity(column []gaussian.Moments, class int, x float64)
 	return gaussian.LogDensity(x, m.Mean, m.Variance())
 }
 
-func (o *naiveBayes) learn(x []float64, class int) {
+func (o *naiveBayes) learn(x []float64, class int, weight float64) {
 	o.s.Version++
 	for len(o.s.Counts) <= class {
 		o.s.Counts = append(o.s.Counts, 0)
 	}
-	o.s.Counts[class]++
+	o.s.Counts[class] += weight
 	for i, v := range x {
 		if absent(v) {
 			continue
@@ -202,8 +207,8 @@ func (o *naiveBayes) learn(x []float64, class int) {
 		for len(c) <= class+1 {
 			c = append(c, gaussian.Moments{})
 		}
-		c[0].Add(v)
-		c[class+1].Add(v)
+		c[0].AddTimes(v, weight)
+		c[class+1].AddTimes(v, weight)
 		o.s.Columns[i] = c
 	}
 }

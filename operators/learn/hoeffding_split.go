@@ -72,7 +72,7 @@ func (o *hoeffdingTree) logDensity(n *treeNode, x []float64, v []int32, class in
 	return sum
 }
 
-// tryToSplit splits a leaf of n rows if that is as good as certain to be right.
+// tryToSplit splits a leaf of n rows, by their weights, if that is as good as certain to be right.
 func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
 	seen := 0
 	for _, count := range leaf.Counts {
@@ -171,7 +171,7 @@ func (o *hoeffdingTree) divide(leaf *treeNode, s split) {
 	if c := int(s.Column) - len(leaf.Ranges); c >= 0 {
 		copy(o.left, leaf.Values[c][s.Value])
 		for class := range k {
-			o.right[class] = o.all[class] - o.left[class] // whole numbers of rows
+			o.right[class] = max(0, o.all[class]-o.left[class]) // weights that are not whole are rounded
 		}
 		return
 	}

@@ -14,7 +14,7 @@ var _ = Family.Add(operators.Define(operators.Spec[hoeffdingConfig]{
 	Summary: "Predicts a class by a decision tree that grows as rows come (VFDT).",
 	Doc: "A leaf counts its classes and, for each class, keeps the normal distribution and the range of every numeric column and the counts of every category. After every grace_period rows a leaf that has seen more than one class looks for the best split: " +
 		"of 10 cuts of a numeric column between its least and greatest number, and of a category against all others, the one of the greatest information gain in bits. It splits if that gain exceeds the second best column's, and that of no split, which is 0, " +
-		"by more than Hoeffding's bound √(R² ln(1/δ)/2n), R = log₂ of the number of classes, n = rows of the leaf, or if the bound is below tie_threshold; a side with less than 1 % of the rows is no split (Domingos, Hulten, KDD 2000; Gaussian counts as in MOA). The two new leaves begin with the classes that the split estimates for them.\n\n" +
+		"by more than Hoeffding's bound √(R² ln(1/δ)/2n), R = log₂ of the number of classes, n = rows of the leaf by their weights, or if the bound is below tie_threshold; a side with less than 1 % of the rows is no split (Domingos, Hulten, KDD 2000; Gaussian counts as in MOA). The two new leaves begin with the classes that the split estimates for them.\n\n" +
 		"leaf: majority predicts the shares of the classes, bayes naive Bayes over the columns within the leaf, and adaptive whichever has been right more often in this leaf, bayes where both are equal.\n\n" +
 		"A null is not counted in its column; below a split it goes the way the larger part went. A row whose label is null is predicted and not learnt. A number beyond ±1e100 rejects the row.\n\n" +
 		"Cost: time in proportion to the depth and to columns times classes, for categorical ones also times their values; every grace_period rows 20 times that. Memory is bounded by max_leaves: each leaf takes 40 bytes for each numeric column and class, and 8 bytes for each value of a categorical column and class; " +
@@ -33,6 +33,7 @@ var _ = Family.Add(operators.Define(operators.Spec[hoeffdingConfig]{
 
 type hoeffdingConfig struct {
 	classesConfig
+	classWeightConfig
 	inputsConfig
 	driftConfig
 	grace     int
@@ -45,6 +46,7 @@ type hoeffdingConfig struct {
 
 func (c *hoeffdingConfig) Fields(f *spec.Fields) {
 	c.classFields(f)
+	c.classWeightFields(f)
 	c.numericField(f)
 	c.categoricalField(f)
 	f.Int(&c.grace, "grace_period", 200, "Rows of a leaf between two attempts to split it.").Within(1, 1_000_000_000)
@@ -68,9 +70,9 @@ type treeNode struct {
 
 	Counts          []float64          // class mass, with what the split above estimated
 	Since           int64              // rows since the last attempt to split
-	Majority, Bayes float64            // rows in which they were right
+	Majority, Bayes float64            // rows in which they were right, by weight
 	Ranges          [][]gaussian.Range // by numeric column and class
-	Values          [][][]float64      // rows by categorical column, value and class
+	Values          [][][]float64      // weight of rows by categorical column, value and class
 }
 
 // split is a question to a row.
@@ -88,6 +90,7 @@ type treeState struct {
 type hoeffdingTree struct {
 	config     hoeffdingConfig
 	classes    *classes
+	weight     rowWeight
 	numbers    *numbers
 	categories *categories
 	nodes      state.Map[uint32, treeNode] // 0 is the root
@@ -100,9 +103,10 @@ type hoeffdingTree struct {
 }
 
 func newHoeffdingTree(c *hoeffdingConfig, env *operators.Env) operators.Operator {
-	o := &hoeffdingTree{config: *c, numbers: newNumbers(&c.inputsConfig, env, c.label)}
+	o := &hoeffdingTree{config: *c, numbers: newNumbers(&c.inputsConfig, env, c.label, c.weight)}
 	o.categories = newCategories(&c.inputsConfig, c.maxValues, env, c.label)
 	o.classes = newClasses(&c.classesConfig, env)
+	o.weight = newClassWeight(&c.classWeightConfig, o.classes, env)
 	env.Bind("nodes", treeVersion, &o.nodes)
 	env.BindValue("model", treeVersion, &o.s)
 	o.react = newReaction(&c.driftConfig, optim.Config{}, env)
@@ -119,6 +123,7 @@ func (o *hoeffdingTree) Process(_ int, in *batch.Batch, out operators.Emitter) e
 	o.numbers.of(in)
 	o.categories.of(in)
 	o.classes.of(in)
+	o.weight.of(in)
 	for row := range in.N {
 		x, err := o.numbers.read(row)
 		if err != nil {
@@ -131,20 +136,20 @@ func (o *hoeffdingTree) Process(_ int, in *batch.Batch, out operators.Emitter) e
 		p := o.classes.scores()
 		majority, bayes := o.predict(leaf, x, v, p)
 		o.classes.publish(row, p, o.s.Version)
-		class, known := o.classes.judge(row, p, &o.s.Recent, out)
-		if !known {
+		class, weight := o.classes.judge(row, p, &o.weight, &o.s.Recent, out)
+		if weight == 0 {
 			continue
 		}
 		o.s.Version++
 		o.categories.learn(row)
 		leaf = o.nodes.Ensure(id)
 		if majority == class {
-			leaf.Majority++
+			leaf.Majority += weight
 		}
 		if bayes == class {
-			leaf.Bayes++
+			leaf.Bayes += weight
 		}
-		o.learn(leaf, x, v, class)
+		o.learn(leaf, x, v, class, weight)
 		if leaf.Since++; leaf.Since >= int64(o.config.grace) {
 			leaf.Since = 0
 			o.tryToSplit(leaf, total(leaf.Counts))
@@ -197,22 +202,22 @@ func (n *treeNode) side(x []float64, v []int32) uint8 {
 }
 
 // learn counts a row in its leaf.
-func (o *hoeffdingTree) learn(leaf *treeNode, x []float64, v []int32, class int) {
+func (o *hoeffdingTree) learn(leaf *treeNode, x []float64, v []int32, class int, weight float64) {
 	leaf.Counts = upTo(leaf.Counts, class)
-	leaf.Counts[class]++
+	leaf.Counts[class] += weight
 	leaf.Ranges = upTo(leaf.Ranges, len(x)-1)
 	leaf.Values = upTo(leaf.Values, len(v)-1)
 	for i, y := range x {
 		if !absent(y) {
 			leaf.Ranges[i] = upTo(leaf.Ranges[i], class)
-			leaf.Ranges[i][class].Add(y)
+			leaf.Ranges[i][class].AddTimes(y, weight)
 		}
 	}
 	for i, k := range v {
 		if k != nullValue {
 			leaf.Values[i] = upTo(leaf.Values[i], int(k))
 			leaf.Values[i][k] = upTo(leaf.Values[i][k], class)
-			leaf.Values[i][k][class]++
+			leaf.Values[i][k][class] += weight
 		}
 	}
 }

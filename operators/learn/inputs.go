@@ -37,11 +37,12 @@ type numbers struct {
 }
 
 // newNumbers finds the numeric columns and pins them: what was learnt of one
-// column says nothing of another.
-func newNumbers(c *inputsConfig, env *operators.Env, label spec.Column) *numbers {
+// column says nothing of another. weight is taken for nothing else unless numeric
+// names it.
+func newNumbers(c *inputsConfig, env *operators.Env, label, weight spec.Column) *numbers {
 	cols := c.numeric
 	if !c.given {
-		taken := append([]spec.Column{label}, c.categorical...)
+		taken := append([]spec.Column{label, weight}, c.categorical...)
 		for _, f := range env.Input(0).Fields {
 			if !slices.Contains([]batch.Type{batch.Float64, batch.Int64, batch.Bool}, f.Type) || strings.Contains(f.Name, ".") ||
 				slices.ContainsFunc(taken, func(t spec.Column) bool { return t.Name == f.Name }) {

@@ -77,7 +77,7 @@ func newMLP(c *mlpConfig, env *operators.Env) operators.Operator {
 	if classes := c.classes(env); classes != nil {
 		m.features, m.dim = sparseInput(env, c.features)
 		m.params = newClassParams(&c.paramsConfig, env, m.inputs(m.layers), c.units+1, classes.room())
-		return &classed{params: m.params, scorer: &classMLP{m}, classes: classes, clip: c.clip}
+		return &classed{params: m.params, scorer: &classMLP{m}, classes: classes, weight: newRowWeight(&c.weightConfig, env), clip: c.clip}
 	}
 	o := newScored(&c.scoredConfig, env)
 	m.features, m.dim = sparseInput(env, c.features)

@@ -10,9 +10,10 @@ import (
 
 // Rows of learners that read columns of their own.
 const (
-	denseBinary = "a,b:float64?,c:int64?,d:bool,s:string?,y:bool?\n1,2,3,true,u,true\n-1,,7,false,v,false\n0.5,2,,true,,\n1e3,-4,2,false,u,true\n0,0,0,false,w,false\n"
-	denseClass  = "a,b:float64?,c:int64?,d:bool,s:string?,y:string?\n1,2,3,true,u,red\n-1,,7,false,v,blue\n0.5,2,,true,,\n1e3,-4,2,false,u,green\n0,0,0,false,w,blue\n"
-	denseNumber = "a,b:float64?,c:int64?,d:bool,s:string?,y:float64?\n1,2,3,true,u,1.5\n-1,,7,false,v,-2\n0.5,2,,true,,\n1e3,-4,2,false,u,10\n0,0,0,false,w,0\n"
+	denseWeights = "a,b:float64?,s:string?,w:float64?,y:bool?\n1,2,u,1,true\n-1,,v,2.5,false\n0.5,2,,1,\n1e3,-4,u,,true\n0,0,w,0,false\n"
+	denseBinary  = "a,b:float64?,c:int64?,d:bool,s:string?,y:bool?\n1,2,3,true,u,true\n-1,,7,false,v,false\n0.5,2,,true,,\n1e3,-4,2,false,u,true\n0,0,0,false,w,false\n"
+	denseClass   = "a,b:float64?,c:int64?,d:bool,s:string?,y:string?\n1,2,3,true,u,red\n-1,,7,false,v,blue\n0.5,2,,true,,\n1e3,-4,2,false,u,green\n0,0,0,false,w,blue\n"
+	denseNumber  = "a,b:float64?,c:int64?,d:bool,s:string?,y:float64?\n1,2,3,true,u,1.5\n-1,,7,false,v,-2\n0.5,2,,true,,\n1e3,-4,2,false,u,10\n0,0,0,false,w,0\n"
 )
 
 const (
@@ -31,6 +32,12 @@ var moreCases = []optest.Case{
 	{Operator: "hoeffding_tree", Name: "majority", In: denseClass, Config: "{label: y, grace_period: 5, leaf: majority, classes: [red, green, blue], max_leaves: 3, delta: 0.5}"},
 	{Operator: "bayesian_linear_regression", Name: "all numbers", In: denseNumber, Config: "{label: y}"},
 	{Operator: "bayesian_linear_regression", Name: "no intercept", In: denseNumber, Config: "{label: c, numeric: [a, d], intercept: false, alpha: 0.01, beta: 100}"},
+	{Operator: "gaussian_naive_bayes", Name: "weights", In: denseWeights, Config: "{label: y, weight: w, class_weights: [1, 2.5]}"},
+	{Operator: "hoeffding_tree", Name: "weights", In: denseWeights, Config: "{label: y, weight: w, class_weights: [1, 2.5], categorical: [s], grace_period: 20, tie_threshold: 2}", Allocates: "a split takes memory"},
+	{Operator: "bayesian_linear_regression", Name: "weights", In: denseWeights, Config: "{label: y, weight: w}"},
+	{Operator: "factorization_machine", Name: "weights", In: weightRows, Config: "{label: y, factors: 2, weight: w}"},
+	{Operator: "mlp", Name: "classes, weights", In: classRows, Config: "{label: y, units: 2, weight: w}"},
+	{Operator: "matrix_factorization", Name: "weights", In: "user:string,item:string?,w:float64?,y:float64?\nann,x,2,5\nann,y,,1\nbob,x,0.5,1\nbob,,1,5\nann,x,3,\n", Config: "{user: user, item: item, label: y, bits: 8, factors: 2, weight: w}"},
 	{Operator: "holt_winters", Name: "no season", In: "y:float64?\n1\n2.5\n\n4\n", Config: "{label: y, horizon: 3}"},
 	{Operator: "holt_winters", Name: "additive", In: "y:int64?\n1\n2\n\n4\n", Config: "{label: y, season: {additive: {period: 4}}, horizon: 5}"},
 	{Operator: "holt_winters", Name: "multiplicative", In: "y:float64?\n1\n2.5\n\n4\n", Config: "{label: y, season: {multiplicative: {period: 3}}}"},

@@ -61,15 +61,12 @@ type multi struct {
 // multiConfig is what the classifiers of several linear models have in common.
 type multiConfig struct {
 	classesConfig
-	weightConfig
-	classWeights []float64
-	weightsAt    spec.Pos // of class_weights
+	classWeightConfig
 }
 
 func (c *multiConfig) fields(f *spec.Fields) {
 	c.classFields(f)
-	c.weightField(f)
-	f.Floats(&c.classWeights, "class_weights", nil, "How much a row of each class counts, in the order of classes, or for a label that is true or false of false and true.").Repeats().At(&c.weightsAt)
+	c.classWeightFields(f)
 }
 
 // newMulti makes the models. It returns nil if it complained.
@@ -77,15 +74,13 @@ func newMulti(c *multiConfig, l *linearConfig, how policy, env *operators.Env) o
 	p := newPlan(l, env, loss.Func{}.Gradient)
 	c.bounded = true
 	o := &multi{plan: p, policy: how, classes: newClasses(&c.classesConfig, env)}
-	o.weight = newRowWeight(&c.weightConfig, env)
+	o.weight = newClassWeight(&c.classWeightConfig, o.classes, env)
 	if p == nil {
 		return nil
 	}
 	if p.cfg.Invariant && p.cfg.L1+p.cfg.L2 > 0 {
 		env.Errorf(l.optimizer.Pos, "expected another optimizer", "invariant steps of several classes take no l1 and l2")
 	}
-	o.weight.classes = c.classWeights
-	checkClassWeights(c.classWeights, c.weightsAt, len(o.classes.known.Names), o.classes.fixed, env)
 	o.features = p.features
 	slots := p.cfg.Slots()
 	page := weights.PageLen

@@ -45,6 +45,7 @@ type params struct {
 	own   *optim.Rule[float64] // of the intercept; nil = none
 	seed  uint64
 	slots int
+	clip  float64 // bound of the derivative of the loss, before the weight of its row; 0 = none
 
 	idx   []uint32  // weights of the row
 	d     []float32 // derivatives of the score by them
@@ -97,8 +98,8 @@ func makeParams(c *paramsConfig, env *operators.Env, n, pinned int64, intercept 
 	}
 	own := cfg
 	cfg.L2 = c.l2
-	cfg.Clip, own.Clip = c.clip, c.clip
-	p := &params{seed: uint64(c.seed), s: new(paramsState), slots: cfg.Slots()}
+	cfg.Clip, own.Clip = 0, 0
+	p := &params{clip: c.clip, seed: uint64(c.seed), s: new(paramsState), slots: cfg.Slots()}
 	var err error
 	if p.rule, err = optim.New[float32](cfg); err == nil && intercept {
 		p.own, err = optim.New[float64](own)
@@ -191,8 +192,13 @@ func (p *params) restart() {
 	*p.s = paramsState{Version: p.s.Version, Recent: p.s.Recent, Scale: p.s.Scale}
 }
 
-// step moves the weights of the row; on an error nothing has changed.
-func (p *params) step(gradient float64) error {
+// step moves the weights of a row that counts that often; on an error nothing has
+// changed.
+func (p *params) step(gradient, weight float64) error {
+	if p.clip > 0 {
+		gradient = max(-p.clip, min(p.clip, gradient))
+	}
+	gradient = float64(weight * gradient)
 	if by := p.react.rate(); by > 0 {
 		p.rule.Boost = by
 		if p.own != nil {

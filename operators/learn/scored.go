@@ -22,13 +22,15 @@ type scorer interface {
 
 // scoredConfig says what a model of any score predicts.
 type scoredConfig struct {
-	label               spec.Column
+	label spec.Column
+	weightConfig
 	predict, labelScale string
 	scale               givenField // label_scale
 }
 
 func (c *scoredConfig) labelFields(f *spec.Fields, labelScale string) {
 	f.Column(&c.label, "label", "", "What to predict: true or false, or a number; null = not known yet.").Required().Example("y")
+	c.weightField(f)
 	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "number"},
 		"What to predict: auto = for a bool label the probability that it is true, with the logarithmic loss, else a number, with the squared loss; probability takes labels that are 0 or 1 as well.").Pin()
 	c.scaleField(f, labelScale)
@@ -51,13 +53,14 @@ type scored struct {
 	scale                       string
 	label                       operators.Col
 	labelName                   string
+	weight                      rowWeight
 	scores, value, lost, number operators.Col
 }
 
 // newScored finds the label and adds the columns. Who calls sets scorer, behind
 // the columns and the weights of the model.
 func newScored(c *scoredConfig, env *operators.Env) *scored {
-	o := &scored{labelName: c.label.Name, scale: c.labelScale}
+	o := &scored{labelName: c.label.Name, weight: newRowWeight(&c.weightConfig, env), scale: c.labelScale}
 	kind := c.predict
 	if kind == "auto" && env.IsBool(c.label) {
 		kind = "probability"
@@ -95,6 +98,7 @@ func (o *scored) published(score float64) float64 {
 
 func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.scorer.of(in)
+	o.weight.of(in)
 	y, lost := o.label.Of(in), o.lost.Of(in)
 	scores, value, version := o.scores.Of(in).Floats, o.value.Of(in).Floats, o.number.Of(in).Ints
 	st := o.params.s
@@ -118,7 +122,11 @@ func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 			}
 			label += label - 1 // -1 or +1
 		}
-		if err := o.learn(row, label); err != nil {
+		weight, err := o.weight.at(row, 0)
+		if err == nil && weight > 0 {
+			err = o.learn(row, label, weight)
+		}
+		if err != nil {
 			out.Reject(row, err)
 			continue
 		}
@@ -127,7 +135,9 @@ func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 			lost.Floats[row] = o.loss.Value(s, label)
 		}
 		st.Recent.add(lost.Floats[row])
-		o.watch(lost.Floats[row], label)
+		if weight > 0 {
+			o.watch(lost.Floats[row], label)
+		}
 	}
 	return out.Emit(in)
 }
@@ -144,7 +154,7 @@ func (o *scored) watch(lost, label float64) {
 }
 
 // learn takes one step; on an error nothing has changed.
-func (o *scored) learn(row int, label float64) error {
+func (o *scored) learn(row int, label, weight float64) error {
 	st := o.params.s
 	before := st.Scale
 	if o.loss.Kind == loss.Squared && o.scale != "none" {
@@ -161,7 +171,7 @@ func (o *scored) learn(row int, label float64) error {
 	at := o.scorer.prepare(row)
 	err := errScore
 	if finite(at) {
-		err = o.params.step(o.loss.Gradient(at, label))
+		err = o.params.step(o.loss.Gradient(at, label), weight)
 	} else {
 		o.params.forget()
 	}

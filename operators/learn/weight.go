@@ -18,6 +18,26 @@ func (c *weightConfig) weightField(f *spec.Fields) {
 	f.Column(&c.weight, "weight", "", "Column that says as how many rows a row counts when it is learnt, a number from 0 to 1e6; null = 1, 0 = not learnt. Left out: every row counts once. The published loss is that of one row.").Example("cost")
 }
 
+// classWeightConfig says as well how much each class counts.
+type classWeightConfig struct {
+	weightConfig
+	classWeights []float64
+	weightsAt    spec.Pos // of class_weights
+}
+
+func (c *classWeightConfig) classWeightFields(f *spec.Fields) {
+	c.weightField(f)
+	f.Floats(&c.classWeights, "class_weights", nil, "How much a row of each class counts, in the order of classes, or for a label that is true or false of false and true.").Repeats().At(&c.weightsAt)
+}
+
+// newClassWeight finds the column, and compares class_weights with the classes.
+func newClassWeight(c *classWeightConfig, classes *classes, env *operators.Env) rowWeight {
+	w := newRowWeight(&c.weightConfig, env)
+	w.classes = c.classWeights
+	checkClassWeights(c.classWeights, c.weightsAt, len(classes.known.Names), classes.fixed, env)
+	return w
+}
+
 // rowWeight reads the weights of rows.
 type rowWeight struct {
 	name    string // "" = 1

@@ -18,16 +18,20 @@ const Most = 1e100
 type Moments struct{ N, Mean, M2 float64 }
 
 // Add takes up a number within ±[Most].
-func (m *Moments) Add(x float64) {
-	m.N++
+func (m *Moments) Add(x float64) { m.AddTimes(x, 1) }
+
+// AddTimes takes up a number as often as times says, which is above 0 and need not
+// be whole (West, Communications of the ACM 22, 1979).
+func (m *Moments) AddTimes(x, times float64) {
+	m.N += times
 	d := x - m.Mean
-	m.Mean += d / m.N
-	m.M2 += float64(d * (x - m.Mean))
+	m.Mean += float64(d*times) / m.N
+	m.M2 += float64(float64(d*times) * (x - m.Mean))
 }
 
-// Variance is that of the sample, with divisor N-1; 0 below two numbers.
+// Variance is that of the sample, with divisor N-1; 0 up to one number.
 func (m *Moments) Variance() float64 {
-	if m.N < 2 {
+	if m.N <= 1 {
 		return 0
 	}
 	return max(0, m.M2/(m.N-1))
@@ -58,13 +62,16 @@ type Range struct {
 }
 
 // Add takes up a number within ±[Most].
-func (r *Range) Add(x float64) {
+func (r *Range) Add(x float64) { r.AddTimes(x, 1) }
+
+// AddTimes is [Moments.AddTimes].
+func (r *Range) AddTimes(x, times float64) {
 	if r.N == 0 {
 		r.Min, r.Max = x, x
 	} else {
 		r.Min, r.Max = min(r.Min, x), max(r.Max, x)
 	}
-	r.Moments.Add(x)
+	r.Moments.AddTimes(x, times)
 }
 
 // Below is the estimated count of the numbers that are at most cut: all or none
