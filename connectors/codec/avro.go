@@ -56,7 +56,7 @@ type avroNode struct {
 	scale    avroScale
 	path     string
 	size     int         // fixed: bytes
-	least    int         // bytes that a value takes at least
+	least    int         // a bound from below of the bytes that a value takes
 	symbols  []string    // enum
 	children []*avroNode // fields of a record, branches of a union, items of an array, values of a map
 }
@@ -264,6 +264,7 @@ type AvroDecoder struct {
 var (
 	errAvroEnd   = errors.New("the record ends too soon")
 	errAvroLong  = errors.New("a number of more than 64 bits")
+	errAvroInt   = errors.New("an int of more than 5 bytes")
 	errAvroSize  = errors.New("a length that the record does not have")
 	errAvroDepth = fmt.Errorf("records, arrays and maps are nested deeper than %d", MaxDepth)
 )
@@ -311,6 +312,20 @@ func (d *AvroDecoder) wrong(n *avroNode, at int, why error) error {
 	return fail(n.path, at, "%v", why)
 }
 
+// short reads a number of 32 bits, an int, the number of a branch or a symbol.
+func (d *AvroDecoder) short() (int64, error) {
+	from := d.at
+	v, err := d.long()
+	switch {
+	case err != nil:
+	case v != int64(int32(v)):
+		err = fmt.Errorf("%d is no int, which has 32 bits", v)
+	case d.at-from > 5:
+		err = errAvroInt
+	}
+	return v, err
+}
+
 // long reads a number in zigzag form.
 func (d *AvroDecoder) long() (int64, error) {
 	v, n := binary.Varint(d.b[d.at:])
@@ -351,7 +366,7 @@ func (d *AvroDecoder) value(n *avroNode, depth int) error {
 		return nil
 	case avroUnion:
 		at := d.at
-		i, err := d.long()
+		i, err := d.short()
 		if err == nil && (i < 0 || i >= int64(len(n.children))) {
 			err = fmt.Errorf("branch %d of a union of %d", i, len(n.children))
 		}
@@ -398,13 +413,11 @@ func (d *AvroDecoder) skipBlocks(n *avroNode, depth int) error {
 		if n.kind == avroMap {
 			least++ // the key's length
 		}
-		if least == 0 {
-			count = 0 // nothing stands there
-		}
 		if least > 0 && count > int64(len(d.b)-d.at)/least {
 			return d.wrong(n, at, errAvroSize)
 		}
 		for range count {
+			from := d.at
 			if n.kind == avroMap {
 				size, err := d.long()
 				if err == nil {
@@ -416,6 +429,9 @@ func (d *AvroDecoder) skipBlocks(n *avroNode, depth int) error {
 			}
 			if err := d.value(item, depth+1); err != nil {
 				return err
+			}
+			if d.at == from {
+				break // nothing stands there, however many there are
 			}
 		}
 		if end >= 0 && d.at != end {
@@ -439,12 +455,14 @@ func (d *AvroDecoder) cell(n *avroNode) error {
 			d.cols[n.col].AppendBool(b[0] == 1)
 		}
 	case avroInt, avroLong:
-		v, err := d.long()
+		v, err := int64(0), error(nil)
+		if n.kind == avroInt {
+			v, err = d.short()
+		} else {
+			v, err = d.long()
+		}
 		if err != nil {
 			return err
-		}
-		if n.kind == avroInt && v != int64(int32(v)) {
-			return fmt.Errorf("%d is no int, which has 32 bits", v)
 		}
 		if n.col >= 0 {
 			return d.number(n, v)
@@ -483,7 +501,7 @@ func (d *AvroDecoder) cell(n *avroNode) error {
 			return d.text(n, b)
 		}
 	case avroEnum:
-		i, err := d.long()
+		i, err := d.short()
 		if err != nil {
 			return err
 		}

@@ -102,6 +102,36 @@ func TestAvroInsideArrays(t *testing.T) {
 	}
 }
 
+// Fields behind what is skipped are where they are: behind arrays of records that hold
+// each other, and of records that take no bytes.
+func TestAvroSkips(t *testing.T) {
+	for _, c := range []struct {
+		fields string
+		value  map[string]any
+	}{
+		{`{"name": "a", "type": {"type": "record", "name": "A", "fields": [{"name": "x", "type": ["null", {"type": "record", "name": "B", "fields": [{"name": "a", "type": "A"}]}]}, {"name": "y", "type": "long"}]}}, {"name": "b", "type": {"type": "array", "items": "B"}}`,
+			map[string]any{"a": map[string]any{"x": nil, "y": int64(1)}, "b": []any{
+				map[string]any{"a": map[string]any{"x": nil, "y": int64(2)}}, map[string]any{"a": map[string]any{"x": nil, "y": int64(3)}}}}},
+		{`{"name": "a", "type": {"type": "array", "items": {"type": "record", "name": "none", "fields": []}}}, {"name": "b", "type": {"type": "map", "values": "none"}}`,
+			map[string]any{"a": []any{map[string]any{}, map[string]any{}}, "b": map[string]any{"k": map[string]any{}}}},
+	} {
+		text := `{"type": "record", "name": "root", "fields": [` + c.fields + `, {"name": "last", "type": "long"}]}`
+		parsed, err := avro.Parse(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c.value["last"] = int64(7)
+		record, err := parsed.Encode(c.value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		into := batch.New(schema("last: int64"))
+		if _, err := avroDecoder(t, text, AvroOptions{}, "last: int64").Decode(record, into); err != nil || into.Cols[0].Ints[0] != 7 {
+			t.Errorf("%s: %v", c.fields, err)
+		}
+	}
+}
+
 // A record that is cut or goes on is rejected, and leaves nothing behind.
 func TestAvroDamaged(t *testing.T) {
 	d := avroDecoder(t, avroClick, AvroOptions{}, avroColumns...)
@@ -137,6 +167,8 @@ func TestAvroDamaged(t *testing.T) {
 		{`"string"`, "a: string", binary.AppendVarint(nil, math.MaxInt64), "column a: a length that the record does not have (at byte 0)"},
 		{`"long"`, "a: int64", []byte{255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 1}, "column a: a number of more than 64 bits (at byte 0)"},
 		{`"int"`, "a: int64", binary.AppendVarint(nil, 1<<31), "column a: 2147483648 is no int, which has 32 bits (at byte 0)"},
+		{`"int"`, "a: int64", []byte{0x82, 0x80, 0x80, 0x80, 0x80, 0}, "column a: an int of more than 5 bytes (at byte 0)"},
+		{`["null", "long"]`, "a: int64?", []byte{0x80, 0x80, 0x80, 0x80, 0x80, 0}, "column a: an int of more than 5 bytes (at byte 0)"},
 		{`"long"`, "a: float64", binary.AppendVarint(nil, 1<<53+1), "column a: 9007199254740993 is not exact as a float64 (at byte 0)"},
 		{`"boolean"`, "a: bool", []byte{2}, "column a: a boolean of the byte 2 (at byte 0)"},
 		{`{"type": "enum", "name": "e", "symbols": ["x"]}`, "a: string", []byte{2}, "column a: symbol 1 of an enum of 1 (at byte 0)"},
