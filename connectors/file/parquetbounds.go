@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/parquet-go/parquet-go/format"
 )
@@ -56,32 +57,91 @@ func checkPages(in io.ReaderAt, c *format.ColumnMetaData) error {
 	if at < 0 || end < at {
 		return fmt.Errorf("damaged Parquet data: a column of %d bytes at byte %d", c.TotalCompressedSize, at)
 	}
+	var packed []byte
 	for at < end {
 		h, err := pageHeader(in, at, end-at)
 		if err != nil {
 			return err
 		}
-		if c.Codec == format.Snappy && !h.plain { // its data says itself how long it will be
+		n, data := uint64(0), at+h.length+h.levels
+		switch {
+		case h.plain:
+		case c.Codec == format.Snappy: // its data says itself how long it will be
 			var b [binary.MaxVarintLen64]byte
-			if _, err := in.ReadAt(b[:], at+h.length+h.levels); err != nil && err != io.EOF {
+			if _, err := in.ReadAt(b[:], data); err != nil && err != io.EOF {
 				return err
 			}
-			if n, _ := binary.Uvarint(b[:]); n > mostPage {
-				return fmt.Errorf("the page at byte %d asks for %d bytes; at most %d are read", at, n, mostPage)
+			n, _ = binary.Uvarint(b[:])
+		case c.Codec == format.Lz4Raw: // the library takes what is damaged for too little room, and tries with ever more
+			packed = slices.Grow(packed[:0], int(h.compressed-h.levels))[:h.compressed-h.levels]
+			if _, err := in.ReadAt(packed, data); err != nil {
+				return fmt.Errorf("not a Parquet file, or truncated: the page at byte %d: %w", at, err)
 			}
+			var whole bool
+			if n, whole = lz4Length(packed); !whole {
+				return fmt.Errorf("damaged Parquet data: the page at byte %d is no LZ4", at)
+			}
+		}
+		if n > mostPage {
+			return fmt.Errorf("the page at byte %d asks for %d bytes; at most %d are read", at, n, mostPage)
 		}
 		at += h.length + h.compressed
 	}
 	return nil
 }
 
+// lz4Length returns how long an LZ4 block is once it is unpacked, and whether it is
+// a whole one: literals and copies of what came before in turn, literals last.
+func lz4Length(b []byte) (n uint64, whole bool) {
+	const cut = 1 << 62
+	more := func(n uint64) uint64 { // the rest of a length of 15 or more
+		if n < 15 {
+			return n
+		}
+		for len(b) > 0 {
+			k := b[0]
+			n, b = n+uint64(k), b[1:]
+			if k < 255 {
+				return n
+			}
+		}
+		return cut
+	}
+	whole = len(b) == 0
+	for len(b) > 0 {
+		token := b[0]
+		b = b[1:]
+		literals := more(uint64(token >> 4))
+		if literals > uint64(len(b)) {
+			return 0, false
+		}
+		n, b = n+literals, b[literals:]
+		if len(b) == 0 {
+			return n, token&15 == 0
+		}
+		if len(b) < 2 {
+			return 0, false
+		}
+		back := uint64(binary.LittleEndian.Uint16(b))
+		b = b[2:]
+		copied := more(uint64(token & 15))
+		if back == 0 || back > n || copied == cut {
+			return 0, false
+		}
+		n += copied + 4
+	}
+	return 0, whole
+}
+
 // header is what counts of the header of a page.
 type header struct {
 	length                   int64 // of the header itself
 	compressed, uncompressed int64
-	values                   int64
+	kind, values             int64
 	levels                   int64 // of version 2: length of what is not compressed
 	plain                    bool  // of version 2: nothing is
+	parts                    uint  // by field, the structures that were met
+	twice                    bool  // one of them again: it is open which counts
 }
 
 // pageHeader reads the header of a page of at most so many bytes.
@@ -109,8 +169,13 @@ func pageHeader(in io.ReaderAt, at, left int64) (h header, err error) {
 			return h, fmt.Errorf("the page at byte %d has a header of more than %d bytes", at, mostHeader)
 		}
 	}
+	if h.kind != int64(format.DataPageV2) {
+		h.levels, h.plain = 0, false // a header of version 2 does not count there
+	}
 	switch {
-	case min(h.compressed, h.uncompressed, h.values, h.levels) < 0:
+	case h.twice:
+		return h, fmt.Errorf("damaged Parquet data: the header of the page at byte %d has a part twice", at)
+	case min(h.compressed-h.levels, h.uncompressed, h.values, h.levels) < 0:
 		return h, fmt.Errorf("damaged Parquet data: the page at byte %d has negative lengths", at)
 	case max(h.compressed, h.uncompressed) > mostPage:
 		return h, fmt.Errorf("the page at byte %d asks for %d bytes; at most %d are read", at, max(h.compressed, h.uncompressed), mostPage)
@@ -126,6 +191,11 @@ func pageHeader(in io.ReaderAt, at, left int64) (h header, err error) {
 // of each kind within it begin with the number of values.
 func (h *header) take(outer, field int, v int64) {
 	switch {
+	case field == 0 && outer > 0 && outer < 16:
+		h.twice = h.twice || h.parts&(1<<outer) != 0
+		h.parts |= 1 << outer
+	case outer == 0 && field == 1:
+		h.kind = v
 	case outer == 0 && field == 2:
 		h.uncompressed = v
 	case outer == 0 && field == 3:
@@ -199,7 +269,7 @@ func (t *walk) skip(n uint64) {
 
 // fields walks over a structure, and gives its numbers, and those of structures in
 // it, with true as 1, to take, unless that is nil: with the field of the outer structure, 0 in that
-// itself.
+// itself. A structure begins with a field 0, which none has.
 func (t *walk) fields(take func(outer, field int, v int64), outer, depth int) {
 	if depth > mostDepth {
 		t.fail(errThrift)
@@ -223,7 +293,8 @@ func (t *walk) fields(take func(outer, field int, v int64), outer, depth int) {
 			if v := t.varint(); t.err == nil {
 				take(outer, field, v)
 			}
-		case kind == 12 && outer == 0:
+		case kind == 12 && outer == 0 && field != 0 && take != nil:
+			take(field, 0, 0)
 			t.fields(take, field, depth+1)
 		default:
 			t.value(kind, depth)

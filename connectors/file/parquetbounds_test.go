@@ -16,11 +16,13 @@ import (
 	"github.com/parquet-go/parquet-go/encoding/thrift"
 	"github.com/parquet-go/parquet-go/format"
 
+	"github.com/gradstream/gradstream/internal/testutil/splitmix"
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
 // forged returns a file of one column whose only page has the header and the data given.
-func forged(t *testing.T, codec format.CompressionCodec, page *format.PageHeader, data []byte) []byte {
+// The header ends with more, in Thrift's compact encoding.
+func forged(t *testing.T, codec format.CompressionCodec, page *format.PageHeader, data []byte, more ...byte) []byte {
 	t.Helper()
 	var good bytes.Buffer
 	w := parquet.NewWriter(&good, parquet.NewSchema("s", parquet.Group{"id": parquet.Leaf(parquet.Int64Type)}))
@@ -42,7 +44,8 @@ func forged(t *testing.T, codec format.CompressionCodec, page *format.PageHeader
 	if err != nil {
 		t.Fatal(err)
 	}
-	out = append(append(out, header...), data...)
+	header = append(header[:len(header)-1], more...)
+	out = append(append(append(out, header...), 0), data...)
 	c := &meta.RowGroups[0].Columns[0].MetaData
 	c.DataPageOffset, c.DictionaryPageOffset, c.TotalCompressedSize, c.Codec = 4, 0, int64(len(out)-4), codec
 	footer, err := thrift.Marshal(new(thrift.CompactProtocol), meta)
@@ -66,6 +69,10 @@ func TestHostileParquet(t *testing.T) {
 		return h
 	}
 	list := append([]byte("PAR1"), 0x29, 0xfc, 0xff, 0xff, 0xff, 0xff, 0x07, 0) // the schema, field 2: 2^31-1 structures
+	both := page(5, 8, 1)                                                       // of a page of version 1, and of one of version 2 that is not compressed
+	both.DataPageHeaderV2.Valid = true
+	both.DataPageHeaderV2.V = format.DataPageHeaderV2{NumValues: 1, NumRows: 1, IsCompressed: thrift.New(false)}
+	half := binary.AppendUvarint(nil, 1<<29)
 	snappy := binary.AppendUvarint(nil, 1<<32-1)
 	for name, c := range map[string]struct {
 		file []byte
@@ -78,6 +85,12 @@ func TestHostileParquet(t *testing.T) {
 		"negative":     {forged(t, format.Uncompressed, page(-8, 8, 1), make([]byte, 8)), "column id: damaged Parquet data: the page at byte 4 has negative lengths"},
 		"not there":    {forged(t, format.Uncompressed, page(1<<28, 8, 1), nil), "bytes, of which"},
 		"snappy":       {forged(t, format.Snappy, page(int32(len(snappy)), 8, 1), snappy), "column id: the page at byte 4 asks for 4294967295 bytes; at most 268435456 are read"},
+		"lz4":          {forged(t, format.Lz4Raw, page(9, 8, 1), []byte{0x80, 7, 0, 0, 0, 0, 0, 0, 0}), ""},
+		"no lz4":       {forged(t, format.Lz4Raw, page(4, 8, 1), []byte{0x10, 1, 2, 0}), "column id: damaged Parquet data: the page at byte 4 is no LZ4"},
+		"cut lz4":      {forged(t, format.Lz4Raw, page(2, 8, 1), []byte{0xf0, 255}), "column id: damaged Parquet data: the page at byte 4 is no LZ4"},
+		"unknown part": {forged(t, format.Gzip, page(8, 1<<29, 1), make([]byte, 8), 0x0c, 0, 0x25, 16, 0x15, 16, 0), "column id: the page at byte 4 asks for 536870912 bytes; at most 268435456 are read"},
+		"part twice":   {forged(t, format.Uncompressed, page(8, 8, 1), make([]byte, 8), 0x0c, 10, 0x15, 2, 0), "column id: damaged Parquet data: the header of the page at byte 4 has a part twice"},
+		"other part":   {forged(t, format.Snappy, both, half), "column id: the page at byte 4 asks for 536870912 bytes; at most 268435456 are read"},
 		"footer":       {closed([]byte("PAR1"), math.MaxInt32), "not a Parquet file, or truncated: a footer of 2147483647 bytes in a file of 12"},
 		"list":         {closed(list, len(list)-4), "not a Parquet file, or truncated: footer: it ends early"},
 		"nested":       {closed(append([]byte("PAR1"), bytes.Repeat([]byte{0x1c}, 5000)...), 5000), "not a Parquet file, or truncated: footer: it is damaged"},
@@ -102,5 +115,42 @@ func TestHostileParquet(t *testing.T) {
 		if n := after.TotalAlloc - before.TotalAlloc; n > 16<<20 {
 			t.Errorf("%s: %d MiB were taken", name, n>>20)
 		}
+	}
+}
+
+// What is taken for an LZ4 block is one, which unpacks to the length that was found: whole ones that another implementation
+// packs, and what is left of them with a byte changed.
+func TestLZ4Length(t *testing.T) {
+	changed := 0
+	for i := range uint64(300) {
+		data := make([]byte, int(2e4*splitmix.Uniform(1, i)*splitmix.Uniform(2, i)))
+		for k := range data {
+			data[k] = byte(splitmix.Uniform(9+i, uint64(k)/(1+i%40)) * float64(1+i))
+		}
+		packed, err := parquet.Lz4Raw.Encode(nil, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n, whole := lz4Length(packed); !whole || n != uint64(len(data)) {
+			t.Errorf("%d bytes, packed to %d: %d, %v", len(data), len(packed), n, whole)
+		}
+		for k := range uint64(20) {
+			if len(packed) == 0 {
+				break
+			}
+			other := bytes.Clone(packed)
+			other[int(splitmix.Uniform(3, 20*i+k)*float64(len(other)))] = byte(256 * splitmix.Uniform(4, 20*i+k))
+			n, whole := lz4Length(other)
+			if !whole || n > 1<<20 {
+				continue
+			}
+			changed++
+			if out, err := parquet.Lz4Raw.Decode(make([]byte, n), other); err != nil || uint64(len(out)) != n {
+				t.Errorf("%d bytes with a byte changed: %d, and %d unpacked, %v", len(other), n, len(out), err)
+			}
+		}
+	}
+	if changed < 1000 {
+		t.Errorf("%d blocks with a byte changed are whole", changed)
 	}
 }
