@@ -176,21 +176,25 @@ func (l *Points) thin() {
 	for _, w := range l.Weight {
 		all += w
 	}
+	part := float64(ranks)
 	for l.Joined = all / shares; len(l.P) > mostPoints; l.Joined *= 2 {
-		l.join(l.Joined)
+		if l.Joined > all { // weights that grow all the way down, as where rows fade, have too little above them
+			part /= 2
+		}
+		l.join(l.Joined, part)
 	}
 }
 
-// join joins neighbours that have together at most so much weight and one part in ranks of what is above them, and drops those
+// join joins neighbours that have together at most so much weight and one part of what is above them, and drops those
 // without.
-func (l *Points) join(most float64) {
+func (l *Points) join(most, part float64) {
 	n, above := len(l.P), 0.0
 	for i := n - 1; i >= 0; i-- {
 		p, w := l.P[i], l.Weight[i]
 		switch {
 		case w == 0:
 			continue
-		case n < len(l.P) && l.Weight[n]+w <= min(most, (above+w)/ranks):
+		case n < len(l.P) && l.Weight[n]+w <= min(most, (above+w)/part):
 			l.Weight[n] += w
 			l.P[n] = max(l.P[n]+float64((p-l.P[n])*(w/l.Weight[n])), p)
 		default:

@@ -181,3 +181,25 @@ func TestCurveOfFewProbabilities(t *testing.T) {
 		}
 	}
 }
+
+// Rows that fade come by falling probability: each has less above it than it weighs itself, so no neighbours are as fine as
+// ranks asks for, and still the points are few.
+func TestCurveOfFallingRows(t *testing.T) {
+	const rows, half = 20_000, 30
+	for _, name := range []string{"roc_auc", "pr_auc"} {
+		s, _ := Lookup(name)
+		m := s.NewBinary(Options{HalfLife: half})
+		var exact sweep
+		for i := range uint64(rows) {
+			label, weight := splitmix.Uniform(41, i) < 0.5, math.Exp2(float64(int(i)-rows)/half)
+			m.UpdateBinary(label, 1-float64(i)/rows, 1)
+			if label {
+				exact.add(weight, 0)
+			} else {
+				exact.add(0, weight)
+			}
+		}
+		want, _ := exact.value(name == "pr_auc")
+		near(t, name, value(t, m), want, 1e-3)
+	}
+}
