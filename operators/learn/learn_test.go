@@ -100,6 +100,8 @@ func TestConfigurations(t *testing.T) {
 		{"logistic_regression", "{label: y, optimizer: {rate: 0.1}}", "optimizer is"},
 		{"logistic_regression", "{label: y, intercept: {rate: 0.1}}", "mixture steps weights and intercept together"},
 		{"logistic_regression", "{label: y, optimizer: coin, l2: 0.1}", "l2 does not go with coin"},
+		{"linear_regression", "{label: y, optimizer: pistol, clip: 0}", "clip: 0 does not go with pistol and loss: squared, whose derivatives have no bound; expected clip: 1"},
+		{"linear_regression", "{label: y, optimizer: pistol, clip: 0, loss: poisson}", "clip: 0 does not go with pistol and loss: poisson"},
 		{"logistic_regression", "{label: y, optimizer: lion}", "optimizer is"},
 		{"linear_regression", "{label: s}", `column "s" is string`},
 		{"linear_regression", "{label: n, loss: {quantile: {tau: 1}}}", "tau is 1"},

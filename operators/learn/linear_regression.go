@@ -70,7 +70,12 @@ func (c *linearRegressionConfig) Fields(f *spec.Fields) {
 	c.reactField(f, reactAll)
 }
 
-func (c *linearRegressionConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }
+func (c *linearRegressionConfig) Check(add func(field, msg, want string)) {
+	c.checkModel(add)
+	if _, ok := c.optimizer.Config.(*pistolConfig); ok && c.clip == 0 && (c.loss.Name == "squared" || c.loss.Name == "poisson") {
+		add("clip", "clip: 0 does not go with pistol and loss: "+c.loss.Name+", whose derivatives have no bound", "expected clip: 1")
+	}
+}
 
 // lossFunc is the loss in the unit of the label.
 func (c *linearRegressionConfig) lossFunc() loss.Func {
