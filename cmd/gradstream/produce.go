@@ -36,6 +36,9 @@ func (a *app) produceCommand() *cobra.Command {
 				return noSource("--source "+source, p, source)
 			}
 			s := p.Sources[i]
+			if s.Avro != nil {
+				return wrongInput("--source %s: records in Avro are read, not written", source)
+			}
 			r, err := file.Open(input, file.Options{Schema: s.Schema, Time: s.Time})
 			if err != nil {
 				return wrongInput("--input: %w", err)
@@ -105,9 +108,6 @@ type player struct {
 }
 
 func newPlayer(o kafka.ProducerOptions, s *pipeline.Source, rate float64) (*player, error) {
-	if s.Avro != nil {
-		return nil, fmt.Errorf("source %s: records in Avro are read, not written", s.Name)
-	}
 	enc, err := formats.NewEncoder(s.Format, s.Schema)
 	if err != nil {
 		return nil, err
