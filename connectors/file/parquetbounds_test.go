@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"io"
 	"math"
 	"os"
 	"path/filepath"
@@ -152,5 +153,59 @@ func TestLZ4Length(t *testing.T) {
 	}
 	if changed < 1000 {
 		t.Errorf("%d blocks with a byte changed are whole", changed)
+	}
+}
+
+// Files of many LZ4 pages are read, pages without a value and dictionaries among them.
+func TestParquetLZ4(t *testing.T) {
+	type row struct {
+		ID   int64   `parquet:"id"`
+		Text *string `parquet:"text,optional,dict"`
+		Note *string `parquet:"note,optional"`
+	}
+	const n = 6000
+	for version := 1; version <= 2; version++ {
+		var file bytes.Buffer
+		w := parquet.NewGenericWriter[row](&file, parquet.Compression(&parquet.Lz4Raw), parquet.PageBufferSize(2000), parquet.DataPageVersion(version))
+		for i := range int64(n) {
+			r := row{ID: i}
+			if i%3 == 0 {
+				r.Text = new(fmt.Sprint("text ", i%7))
+			}
+			if i > n-1000 {
+				r.Note = new(fmt.Sprint("note ", i))
+			}
+			if _, err := w.Write([]row{r}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		path := filepath.Join(t.TempDir(), "lz4.parquet")
+		if err := os.WriteFile(path, file.Bytes(), 0o666); err != nil {
+			t.Fatal(err)
+		}
+		s := schema("id: int64", "text: string?", "note: string?")
+		r, err := Open(path, Options{Schema: s})
+		if err != nil {
+			t.Fatal(err)
+		}
+		rows := batch.New(s)
+		for err == nil {
+			_, err = r.Read(context.Background(), rows, 1000)
+		}
+		r.Close()
+		if err != io.EOF || rows.N != n {
+			t.Fatalf("version %d: %d rows, %v", version, rows.N, err)
+		}
+		for i := range n {
+			if rows.Cols[0].Ints[i] != int64(i) || rows.Cols[1].Null(i) != (i%3 != 0) || rows.Cols[2].Null(i) != (i <= n-1000) {
+				t.Fatalf("version %d: row %d is another", version, i)
+			}
+		}
+		if got := rows.Cols[2].TextString(n - 1); got != fmt.Sprint("note ", n-1) {
+			t.Errorf("version %d: the last note is %q", version, got)
+		}
 	}
 }
