@@ -127,16 +127,23 @@ func snapshot(t testing.TB, dir string) string {
 	return to
 }
 
+// startTorn starts a broker with the topic of the tests.
+func startTorn(t testing.TB, dir string) *Embedded {
+	t.Helper()
+	b := startEmbedded(t, dir, "")
+	if err := b.cluster.CreateTopic(tornTopic, tornParts, nil); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
 // tornDirs runs a broker in which "a" is committed with offset 1 and "b" is about
 // to be with offset 2, while another producer has a transaction open in the same
 // partitions. It returns what a kill leaves before and behind that commit.
 func tornDirs(t *testing.T, version string) (before, after string) {
 	t.Helper()
 	dir := t.TempDir()
-	b := startEmbedded(t, dir, "")
-	if err := b.cluster.CreateTopic(tornTopic, tornParts, nil); err != nil {
-		t.Fatal(err)
-	}
+	b := startTorn(t, dir)
 	p, other := newTxnProducer(t, b.Addr(), "p", version), newTxnProducer(t, b.Addr(), "other", version)
 	p.begin("a", 1)
 	p.commit()
@@ -312,10 +319,7 @@ func TestNoteIsOfOneCommit(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			b := startEmbedded(t, dir, "")
-			if err := b.cluster.CreateTopic(tornTopic, tornParts, nil); err != nil {
-				t.Fatal(err)
-			}
+			b := startTorn(t, dir)
 			p := newTxnProducer(t, b.Addr(), "p", version)
 			p.begin("a", 1)
 			p.commit()
@@ -466,10 +470,7 @@ func TestOutlived(t *testing.T) {
 		t.Run(version, func(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
-			b := startEmbedded(t, dir, "")
-			if err := b.cluster.CreateTopic(tornTopic, tornParts, nil); err != nil {
-				t.Fatal(err)
-			}
+			b := startTorn(t, dir)
 			p := newTxnProducer(t, b.Addr(), "p", version)
 			p.begin("a", 1)
 			p.commit()

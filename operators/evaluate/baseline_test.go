@@ -1,13 +1,11 @@
 package evaluate
 
 import (
-	"compress/gzip"
-	"io"
 	"math"
-	"os"
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/operators/optest"
 )
 
@@ -21,19 +19,7 @@ var baselineCases = []optest.Case{
 // overStream runs an operator over a small set.
 func overStream(t *testing.T, set, label, operator, config string) *optest.Harness {
 	t.Helper()
-	f, err := os.Open("../../testdata/streams/" + set + ".csv.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := gunzip.File(t, "../../testdata/streams/"+set+".csv.gz")
 	tables, err := optest.Parse(strings.Replace(string(text), "y,", "y:"+label+",", 1))
 	if err != nil {
 		t.Fatal(err)

@@ -33,7 +33,6 @@ func (t *task) live(ctx, draining context.Context) error {
 	defer stopBeside()
 	t.beside, t.remote.lost = beside, cancel
 	t.remote.running.Go(func() { t.guard(beside) })
-	t.beside = beside
 
 	t.free = make(chan *stepBuffer, maxInflight)
 	for range maxInflight {

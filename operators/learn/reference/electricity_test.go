@@ -2,14 +2,12 @@ package reference
 
 import (
 	"bytes"
-	"compress/gzip"
-	"io"
 	"math"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/operators/learn/gaussian"
 	"github.com/gradstream/gradstream/operators/optest"
 	"github.com/gradstream/gradstream/pipeline/batch"
@@ -22,19 +20,7 @@ import (
 func electricity(t *testing.T) *batch.Batch {
 	t.Helper()
 	const n = 45312
-	f, err := os.Open(filepath.Join(streams, "electricity.columns.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	data, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
+	data := gunzip.File(t, filepath.Join(streams, "electricity.columns.gz"))
 	var header []string
 	var columns [][]string
 	for len(data) > 0 {

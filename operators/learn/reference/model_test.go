@@ -1,15 +1,15 @@
 package reference
 
 import (
-	"compress/gzip"
+	"bytes"
 	"encoding/csv"
 	"math"
-	"os"
 	"path/filepath"
 	"sort"
 	"strconv"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/operators/feature/scale"
 	"github.com/gradstream/gradstream/operators/learn/loss"
 	"github.com/gradstream/gradstream/operators/learn/optim"
@@ -40,16 +40,7 @@ const streams = "../../../testdata/streams"
 
 func load(t *testing.T, dir, name string) stream {
 	t.Helper()
-	f, err := os.Open(filepath.Join(dir, name+".csv.gz"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	rows, err := csv.NewReader(z).ReadAll()
+	rows, err := csv.NewReader(bytes.NewReader(gunzip.File(t, filepath.Join(dir, name+".csv.gz")))).ReadAll()
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,9 +1,7 @@
 package reference
 
 import (
-	"compress/gzip"
 	"errors"
-	"io"
 	"io/fs"
 	"math"
 	"os"
@@ -11,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/feature"
 	"github.com/gradstream/gradstream/operators/learn"
@@ -27,22 +26,11 @@ const largeStreams = "../../../../shared/data"
 // that is not carried along skips the test.
 func typed(t testing.TB, dir, name, header string) *batch.Batch {
 	t.Helper()
-	f, err := os.Open(filepath.Join(dir, name+".csv.gz"))
-	if errors.Is(err, fs.ErrNotExist) && dir == largeStreams {
+	path := filepath.Join(dir, name+".csv.gz")
+	if _, err := os.Stat(path); errors.Is(err, fs.ErrNotExist) && dir == largeStreams {
 		t.Skipf("the data set %s is not here; only small sets are carried along", name)
 	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(z)
-	if err != nil {
-		t.Fatal(err)
-	}
+	text := gunzip.File(t, path)
 	_, rows, _ := strings.Cut(string(text), "\n")
 	tables, err := optest.Parse(header + "\n" + rows)
 	if err != nil {
