@@ -16,14 +16,16 @@ type sortedConfig struct {
 	room  givenField // max_classes
 }
 
-func (c *sortedConfig) labelFields(f *spec.Fields, labelScale string) {
-	f.Column(&c.label, "label", "", "What to predict: true or false, a number, or a class; null = not known yet.").Required().Example("y")
+// labelFields returns the field of the label.
+func (c *sortedConfig) labelFields(f *spec.Fields, labelScale string) *spec.Field {
+	label := f.Column(&c.label, "label", "", "What to predict: true or false, a number, or a class; null = not known yet.").Example("y")
 	c.weightField(f)
 	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "class", "number"},
 		"What to predict: auto = for a bool label the probability that it is true, for a string its class, both with the logarithmic loss, else a number, with the squared loss; probability takes labels that are 0 or 1 as well, class int64 and bool by their text.").Pin()
 	c.scaleField(f, labelScale)
 	f.Strings(&c.fixed, "classes", nil, "The classes, where they are known beforehand: any other rejects its row, and each gets a column of its own. Left out: they come as seen. Under a learnt model they may not change.").Matching(className, "a class that is not empty")
 	c.room.note(f.Int(&c.most, "max_classes", 64, "Most classes that come as seen; a row with a further one is rejected.").Within(2, 1000))
+	return label
 }
 
 func (c *sortedConfig) Check(add func(field, msg, want string)) {
@@ -35,6 +37,7 @@ func (c *sortedConfig) Check(add func(field, msg, want string)) {
 // classes are those of a model that predicts them; nil = it does not.
 func (c *sortedConfig) classes(env *operators.Env) *classes {
 	if c.predict != "class" && !(c.predict == "auto" && (c.fixed != nil || env.IsString(c.label))) {
+		c.room.needClasses(env)
 		return nil
 	}
 	if c.scale.given {
@@ -66,7 +69,7 @@ type classScorer interface {
 	// first gives weights that were never learnt their first values, of that many classes.
 	first(row int, classes int)
 	// spread lays out the derivatives of a loss of which g are those by the scores
-	// that were asked for last.
+	// that were asked for last, NaN of one that the loss has nothing to do with.
 	spread(row int, g []float64)
 }
 

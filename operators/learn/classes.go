@@ -30,6 +30,13 @@ type givenField struct {
 
 func (g *givenField) note(f *spec.Field) { f.Given(&g.given).At(&g.at) }
 
+// needClasses complains of max_classes where no classes are predicted.
+func (g *givenField) needClasses(env *operators.Env) {
+	if g.given {
+		env.Errorf(g.at, "expected no max_classes, or predict: class", "max_classes is of classes that come as seen, but none are predicted")
+	}
+}
+
 // className is what the name of a class matches where it is part of a column's.
 const className = `[\s\S]+`
 
@@ -97,6 +104,7 @@ func newClasses(c *classesConfig, env *operators.Env) *classes {
 		if c.fixed != nil {
 			env.Errorf(spec.Pos{}, "expected predict: class with them, or no classes", "classes do not go with a label that is true or false")
 		}
+		c.room.needClasses(env)
 		o.fixed, o.known.Names = true, []string{"false", "true"}
 		o.probability = env.AddOwn("probability", batch.Float64, false)
 	} else {

@@ -35,7 +35,7 @@ type machineConfig struct {
 }
 
 func (c *machineConfig) Fields(f *spec.Fields) {
-	c.labelFields(f, "standard")
+	c.labelFields(f, "standard").Required()
 	f.Column(&c.features, "features", "features", "Sparse column to learn from, as vectorize adds it.")
 	f.Int(&c.factors, "factors", 8, "Length of the vectors.").Within(1, 256).Pin()
 	f.Float(&c.start, "start", 0.1, "Standard deviation of the numbers that vectors begin with.").Above(0).AtMost(10)
@@ -69,8 +69,7 @@ func newMachine(c *machineConfig, env *operators.Env) operators.Operator {
 	o := newScored(&c.scoredConfig, env)
 	m.features, m.dim = sparseInput(env, c.features)
 	m.params = newParams(&c.paramsConfig, env, int64(m.dim)*int64(c.factors+1), true, o.loss)
-	o.params, o.scorer = m.params, m
-	return o
+	return o.with(m, m.params)
 }
 
 func (m *machine) of(in *batch.Batch) { m.x = m.features.Of(in) }

@@ -13,6 +13,7 @@ const (
 	classRows   = "features:sparse[64],w:float64?,y:string?\n3:1 5:0.5,1,red\n1:-2 3:1,0.5,blue\n2:1,2,\n63:3 0:1 63:1,,green\n,0,blue\n"
 	weightRows  = "features:sparse[64],w:float64?,y:float64?\n3:1 5:0.5,1,10\n1:-2 3:1,0.5,12.5\n2:1,2,\n63:3 0:1 63:1,,-3\n,0,1e6\n"
 	countRows   = "features:sparse[64],w:float64?,y:float64?\n3:1 5:0.5,1,10\n1:-2 3:1,0.5,0\n2:1,2,\n63:3 0:1 63:1,,-3\n5:2,,0.25\n,0,1e6\n"
+	labelRows   = "features:sparse[64],w:float64?,y:bool?,z:float64?,n:int64?\n3:1 5:0.5,1,true,10,3\n1:-2 3:1,0.5,false,12.5,\n2:1,2,,,\n63:3 0:1 63:1,,,-3,1\n,0,true,1e6,0\n"
 	regressRows = "features:sparse[64],y:float64?\n3:1 5:0.5,10\n1:-2 3:1,12.5\n2:1,\n63:3 0:1 63:1,-3\n,1e6\n"
 )
 

@@ -63,3 +63,17 @@ func (s *labelScale) toScore(y float64) float64 {
 func (s *labelScale) toLabel(score float64) float64 {
 	return s.Mean + float64(score*s.deviation())
 }
+
+// relative is a loss of a label, which it takes up, in units of the spread of labels,
+// at most 1 as the bounds of detectors assume.
+func (s *labelScale) relative(lost, label float64, squared bool) float64 {
+	s.learn(label)
+	unit := s.deviation()
+	if squared {
+		unit *= unit
+	}
+	if unit == 0 {
+		return 0
+	}
+	return min(lost/unit, 1)
+}

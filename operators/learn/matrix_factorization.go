@@ -143,8 +143,7 @@ type factorization struct{ *pairs }
 func newFactorization(c *factorizationConfig, env *operators.Env) operators.Operator {
 	o := newScored(&c.scoredConfig, env)
 	m := factorization{newPairs(&c.pairConfig, &c.paramsConfig, env, o.loss)}
-	o.params, o.scorer = m.params, m
-	return o
+	return o.with(m, m.params)
 }
 
 func (m factorization) score(row int) float64 {

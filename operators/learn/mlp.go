@@ -15,18 +15,25 @@ var _ = Family.Add(operators.Define(operators.Spec[mlpConfig]{
 	Summary: "Predicts from features by a small neural network.",
 	Doc: "The features go into a layer of `units` units, each the activation of a weighted sum and a bias; with layers: n there are n such layers one behind the other; the score is a weighted sum of the last one and an intercept. " +
 		"A step follows the derivatives of the loss by all weights (back-propagation; Rumelhart, Hinton, Williams, Nature 323, 1986). " +
-		"With predict: class every class has a score of its own, a weighted sum of the last layer and a bias; the probability of a class is in proportion to e to the power of its score, and a step follows the derivatives of the cross-entropy.\n\n" +
+		"With predict: class every class has a score of its own, a weighted sum of the last layer and a bias; the probability of a class is in proportion to e to the power of its score, and a step follows the derivatives of the cross-entropy. " +
+		"With labels: [a, b] each label has a score of its own in the same way, and what predicts one helps to predict the others: a step follows the derivatives of the sum of the losses of those labels that a row has (multitask learning; Caruana, Machine Learning 28, 1997). " +
+		"Whatever takes a learner by name takes NODE.a: evaluate: {prediction: NODE.a, label: a}. Linear learners of several labels would share nothing: several of them beside each other are the same.\n\n" +
 		"Row by row: predict; if the label is known, take the loss of that prediction, then one step. The weights of a feature begin with small numbers that follow from its index and seed when it is learnt first, and add nothing before: of standard deviation 1/√n with n features in that row; " +
 		"between layers √(2/units), into the score 1/√units (He and others, 2015). " +
-		"A row whose label is null is predicted and not learnt. A row that would make a score or a weight infinite is rejected, and the model is as it was. Weights are float32.\n\n" +
+		"A row whose label is null is predicted and not learnt; of several labels one that is null moves neither its score nor the layers. A row that would make a score or a weight infinite is rejected, and the model is as it was. Weights are float32.\n\n" +
 		"Cost: time in proportion to features times units, and to layers − 1 times the square of units; memory 4 bytes times 2^bits times units times the numbers a weight takes: sgd 1, adam 4, the others 2. A vector of fewer bits than the default makes a smaller network.",
 	Role:    operators.Learner,
-	Columns: sortedColumns,
+	Columns: sortedColumns + " With labels, of each `NODE.LABEL.score`, `NODE.LABEL.probability` or `NODE.LABEL.prediction`, and `NODE.LABEL.loss`.",
 	Examples: []spec.Example{{
 		Title:  "Two units",
 		Config: "mlp: {label: y, units: 2, activation: tanh, optimizer: {sgd: {rate: 0.5}}}",
 		In:     "features:sparse[8],y:bool?\n1:1,true\n2:1,false\n1:1,true\n1:1,\n2:1,\n",
 		Out:    "features,y,node.score,node.probability,node.loss,node.version\n1:1,true,0,0.5,0.6931471805599453,0\n2:1,false,0.6689015668609115,0.661257158030822,1.0825140377297766,1\n1:1,true,-0.2371746289676402,0.44098273603530624,0.8187495516137978,2\n1:1,,0.5684029288722506,0.6383945777126232,,3\n2:1,,0.46831394509806545,0.6149846122516988,,3\n",
+	}, {
+		Title:  "Two labels over the same layer",
+		Config: "mlp: {labels: [y, z], units: 2, activation: tanh, optimizer: {sgd: {rate: 0.5}}}",
+		In:     "features:sparse[8],y:bool?,z:float64?\n1:1,true,10\n2:1,false,20\n1:1,,10\n2:1,,\n",
+		Out:    "features,y,z,node.y.score,node.y.probability,node.y.loss,node.z.score,node.z.prediction,node.z.loss,node.version\n1:1,true,10,0,0.5,0.6931471805599453,0,0,100,0\n2:1,false,20,1.2353430688381195,0.7747523678908774,1.4905548948280893,1.6823387145996094,10,100,1\n1:1,,10,0.30597764253616333,0.575903146897763,,0.3269863873720169,16.634931936860085,44.022321806765916,2\n2:1,,,0.41837483644485474,0.6030942971724257,,-1.7083613276481628,5.280040803354204,,3\n",
 	}},
 	Build: newMLP,
 }))
@@ -34,6 +41,7 @@ var _ = Family.Add(operators.Define(operators.Spec[mlpConfig]{
 type mlpConfig struct {
 	sortedConfig
 	paramsConfig
+	labels        []spec.Column
 	features      spec.Column
 	units, layers int
 	activation    string
@@ -41,12 +49,31 @@ type mlpConfig struct {
 
 func (c *mlpConfig) Fields(f *spec.Fields) {
 	c.labelFields(f, "standard")
+	f.Columns(&c.labels, "labels", nil, "Instead of label, several that share the layers: each true or false, or a number; null = not known yet. Under a learnt model they may not change.").Example("[y, z]")
 	f.Column(&c.features, "features", "features", "Sparse column to learn from, as vectorize adds it.")
 	f.Int(&c.units, "units", 16, "Units of a layer.").Within(1, 512).Pin()
 	f.Int(&c.layers, "layers", 1, "Layers between the features and the score.").Within(1, 4).Pin()
 	f.Enum(&c.activation, "activation", "relu", []string{"relu", "tanh"}, "What a unit makes of its sum: relu = max(0, x), tanh = the hyperbolic tangent.").Pin()
 	c.paramFields(f, "sgd", rates{sgd: 0.05, adagrad: 0.2}, 0, 10)
 	c.reactField(f, reactBoost)
+}
+
+func (c *mlpConfig) Check(add func(field, msg, want string)) {
+	switch {
+	case c.label.Name == "" && c.labels == nil:
+		add("", "label is missing", "expected label, or labels")
+	case c.label.Name != "" && c.labels != nil:
+		add("labels", "labels beside label", "expected one of the two")
+	case c.labels != nil && len(c.labels) == 0:
+		add("labels", "labels is empty", "expected a column or more")
+	case c.labels != nil && (c.predict == "class" || c.fixed != nil):
+		field := "predict"
+		if c.fixed != nil {
+			field = "classes"
+		}
+		add(field, "labels are no classes", "expected label, for a class")
+	}
+	c.sortedConfig.Check(add)
 }
 
 // mlp is the model. Its weights, in this order: for each feature one by unit; the
@@ -79,11 +106,13 @@ func newMLP(c *mlpConfig, env *operators.Env) operators.Operator {
 		m.params = newClassParams(&c.paramsConfig, env, m.inputs(m.layers), c.units+1, classes.room())
 		return &classed{params: m.params, scorer: &classMLP{m}, classes: classes, weight: newRowWeight(&c.weightConfig, env), clip: c.clip}
 	}
+	if c.labels != nil {
+		return newLabelsMLP(c, m, env)
+	}
 	o := newScored(&c.scoredConfig, env)
 	m.features, m.dim = sparseInput(env, c.features)
 	m.params = newParams(&c.paramsConfig, env, int64(m.inputs(m.layers))+int64(c.units), true, o.loss)
-	o.params, o.scorer = m.params, m
-	return o
+	return o.with(m, m.params)
 }
 
 func (m *mlp) of(in *batch.Batch) { m.x = m.features.Of(in) }
@@ -222,7 +251,7 @@ func (m *mlp) backward(row int) {
 	}
 }
 
-// classMLP is a network with a score for each class.
+// classMLP is a network with a score for each class, or each label.
 type classMLP struct{ *mlp }
 
 // headOf is where the weights of a class begin, its bias behind them.
@@ -248,6 +277,9 @@ func (m *classMLP) first(row, classes int) {
 func (m *classMLP) spread(row int, g []float64) {
 	clear(m.back)
 	for class, slope := range g {
+		if slope != slope {
+			continue // nothing is known of it
+		}
 		at, d := m.headOf(class), float32(slope)
 		for j, y := range m.out[m.layers-1] {
 			m.by(at+j, float32(d*y))

@@ -58,6 +58,9 @@ var moreCases = []optest.Case{
 	{Operator: "bpr", Name: "labelled", In: choices, Config: "{user: user, item: item, label: y, bits: 8, factors: 2, optimizer: {sgd: {rate: 1}}, l2: 1}"},
 	{Operator: "mlp", Name: "probability", In: binaryRows, Config: "{label: y, units: 3}"},
 	{Operator: "mlp", Name: "numbers", In: regressRows, Config: "{label: y, units: 4, layers: 3, activation: tanh, optimizer: adam, l2: 0.01}"},
+	{Operator: "mlp", Name: "labels", In: labelRows, Config: "{labels: [y, z], units: 3, layers: 2}"},
+	{Operator: "mlp", Name: "labels, all numbers", In: labelRows, Config: "{labels: [z, y, n], predict: number, units: 2, weight: w, optimizer: adam, l2: 0.01, clip: 0}"},
+	{Operator: "mlp", Name: "labels, drift", In: labelRows, Config: "{labels: [y, n], units: 2, label_scale: none, activation: tanh, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
 	{Operator: "mlp", Name: "wild", In: regressRows, Config: "{label: y, units: 2, layers: 2, label_scale: none, clip: 0, optimizer: {sgd: {rate: 1}}}"},
 }
 

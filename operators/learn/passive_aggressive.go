@@ -207,7 +207,7 @@ func (o *aggressiveRegression) Process(_ int, in *batch.Batch, out operators.Emi
 		}
 		lost.Floats[row] = loss
 		m.state.V.Recent.add(loss)
-		if r := m.react; r != nil && weight > 0 && r.forgets(r.relative(loss, label, false)) {
+		if r := m.react; r != nil && weight > 0 && r.forgets(r.s.Labels.relative(loss, label, false)) {
 			m.forget()
 		}
 	}

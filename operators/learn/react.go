@@ -167,20 +167,6 @@ func (r *reaction) forgets(lost float64) bool {
 	return r != nil && r.rises(min(lost, 1)) && r.reset
 }
 
-// relative is a loss of a number in units of the spread of labels, at most 1 as the
-// bounds of detectors assume.
-func (r *reaction) relative(lost, label float64, squared bool) float64 {
-	r.s.Labels.learn(label)
-	unit := r.s.Labels.deviation()
-	if squared {
-		unit *= unit
-	}
-	if unit == 0 {
-		return 0
-	}
-	return min(lost/unit, 1)
-}
-
 // reactor is the reaction of a linear model, which may have a second one.
 type reactor struct {
 	*reaction
@@ -228,7 +214,7 @@ func (r *reactor) after(m *linear, idx []uint32, val []float32, score float64, t
 	}
 	watched := min(lost, 1)
 	if t.loss.Task() == loss.Regression {
-		watched = r.relative(lost, t.label, t.loss.Kind == loss.Squared)
+		watched = s.Labels.relative(lost, t.label, t.loss.Kind == loss.Squared)
 	}
 	if !r.rises(watched) {
 		return

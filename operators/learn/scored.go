@@ -45,84 +45,148 @@ func (c *scoredConfig) scaleField(f *spec.Fields, labelScale string) {
 const scoredColumns = "Those of the input, and `NODE.score`: float64, of the model; `NODE.probability`: float64, that the label is true, or `NODE.prediction`: float64, in the unit of the label; " +
 	"`NODE.loss`: float64?, of this prediction, null until the label is known; `NODE.version`: int64, the events learnt before this row."
 
-// scored is the operator of a scorer.
-type scored struct {
-	params                      *params
-	scorer                      scorer
-	loss                        loss.Func
-	scale                       string
-	label                       operators.Col
-	labelName                   string
-	weight                      rowWeight
-	scores, value, lost, number operators.Col
+// scoredLabel is a label with the columns in which a score of it is published.
+type scoredLabel struct {
+	loss                loss.Func
+	scale               string
+	spread              *labelScale // of the labels so far
+	label               operators.Col
+	name                string
+	scores, value, lost operators.Col
+	labelIn, lostOut    *batch.Column // of the batch being processed
+	scoreOut, valueOut  []float64
 }
 
-// newScored finds the label and adds the columns. Who calls sets scorer, behind
-// the columns and the weights of the model.
-func newScored(c *scoredConfig, env *operators.Env) *scored {
-	o := &scored{labelName: c.label.Name, weight: newRowWeight(&c.weightConfig, env), scale: c.labelScale}
-	kind := c.predict
-	if kind == "auto" && env.IsBool(c.label) {
-		kind = "probability"
-	}
-	o.scores = env.AddOwn("score", batch.Float64, false)
-	if kind == "probability" {
-		if c.scale.given {
-			env.Errorf(c.scale.at, "expected no label_scale", "label_scale is of labels that are numbers, but a probability is predicted")
-		}
-		o.label = env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
-		o.value = env.AddOwn("probability", batch.Float64, false)
+// newScoredLabel finds the label and adds the columns, whose names begin with
+// prefix behind that of the node. Who calls sets spread.
+func newScoredLabel(c *scoredConfig, label spec.Column, prefix string, env *operators.Env) scoredLabel {
+	o := scoredLabel{name: label.Name, scale: c.labelScale}
+	o.scores = env.AddOwn(prefix+"score", batch.Float64, false)
+	if c.predict == "probability" || c.predict == "auto" && env.IsBool(label) {
+		o.label = env.In(label, batch.Bool, batch.Int64, batch.Float64)
+		o.value = env.AddOwn(prefix+"probability", batch.Float64, false)
 	} else {
 		o.loss = loss.Func{Kind: loss.Squared}
-		o.label = env.InNumber(c.label)
-		o.value = env.AddOwn("prediction", batch.Float64, false)
+		o.label = env.InNumber(label)
+		o.value = env.AddOwn(prefix+"prediction", batch.Float64, false)
 	}
-	o.lost = env.AddOwn("loss", batch.Float64, true)
-	o.number = env.AddOwn("version", batch.Int64, false)
+	o.lost = env.AddOwn(prefix+"loss", batch.Float64, true)
 	return o
 }
 
-// published is the prediction of a score.
-func (o *scored) published(score float64) float64 {
-	s := &o.params.s.Scale
+// number reports that the label is a number and not whether something is true.
+func (o *scoredLabel) number() bool { return o.loss.Kind == loss.Squared }
+
+// of binds the columns of a batch.
+func (o *scoredLabel) of(in *batch.Batch) {
+	o.labelIn, o.lostOut = o.label.Of(in), o.lost.Of(in)
+	o.scoreOut, o.valueOut = o.scores.Of(in).Floats, o.value.Of(in).Floats
+}
+
+// publish writes a row's score and what it predicts; it is false and writes nothing
+// if one of them is not finite.
+func (o *scoredLabel) publish(row int, score float64) bool {
+	p := score
 	switch {
-	case o.loss.Kind != loss.Squared:
-		return o.loss.Link(score)
+	case !o.number():
+		p = o.loss.Link(score)
 	case o.scale == "standard":
-		return s.toLabel(score)
+		p = o.spread.toLabel(score)
 	case o.scale == "center":
-		return s.Mean + score
+		p = o.spread.Mean + score
 	}
-	return score
+	if !finite(score) || !finite(p) {
+		return false
+	}
+	o.scoreOut[row], o.valueOut[row] = score, p
+	return true
+}
+
+// read returns the label of a row, -1 or +1 of one that is false or true.
+func (o *scoredLabel) read(row int) (label float64, known bool, err error) {
+	label, known = o.labelIn.Number(row)
+	if known && !o.number() {
+		err = operators.CheckBinary(o.name, label)
+		label += label - 1
+	}
+	return label, known, err
+}
+
+// target lets the scale learn a label, and is what the score should have been. On
+// an error nothing has changed.
+func (o *scoredLabel) target(label float64) (float64, error) {
+	if !o.number() || o.scale == "none" {
+		return label, nil
+	}
+	if !o.spread.learn(label) {
+		return 0, fmt.Errorf("label %q: %v is too large to be scaled", o.name, label)
+	}
+	if o.scale == "standard" {
+		return o.spread.toScore(label), nil
+	}
+	return label - o.spread.Mean, nil
+}
+
+// lose writes the loss of what was published, and returns it.
+func (o *scoredLabel) lose(row int, label float64) float64 {
+	at := o.scoreOut[row]
+	if o.number() {
+		at = o.valueOut[row]
+	}
+	o.lostOut.Floats[row] = o.loss.Value(at, label)
+	return o.lostOut.Floats[row]
+}
+
+// scored is the operator of a scorer.
+type scored struct {
+	scoredLabel
+	params  *params
+	scorer  scorer
+	weight  rowWeight
+	version operators.Col
+}
+
+// newScored finds the label and adds the columns. Who calls sets the scorer, behind
+// the columns and the weights of the model.
+func newScored(c *scoredConfig, env *operators.Env) *scored {
+	o := &scored{weight: newRowWeight(&c.weightConfig, env)}
+	o.scoredLabel = newScoredLabel(c, c.label, "", env)
+	if !o.number() && c.scale.given {
+		env.Errorf(c.scale.at, "expected no label_scale", "label_scale is of labels that are numbers, but a probability is predicted")
+	}
+	o.version = env.AddOwn("version", batch.Int64, false)
+	return o
+}
+
+// with sets the scorer; p = nil if something was complained of.
+func (o *scored) with(s scorer, p *params) *scored {
+	if o.scorer, o.params = s, p; p != nil {
+		o.spread = &p.s.Scale
+	}
+	return o
 }
 
 func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.scorer.of(in)
 	o.weight.of(in)
-	y, lost := o.label.Of(in), o.lost.Of(in)
-	scores, value, version := o.scores.Of(in).Floats, o.value.Of(in).Floats, o.number.Of(in).Ints
+	o.of(in)
+	version := o.version.Of(in).Ints
 	st := o.params.s
 	for row := range in.N {
-		s := o.scorer.score(row)
-		p := o.published(s)
-		if !finite(s) || !finite(p) {
+		if !o.publish(row, o.scorer.score(row)) {
 			out.Reject(row, errScore)
 			continue
 		}
-		scores[row], value[row], version[row] = s, p, st.Version
-		label, known := y.Number(row)
+		version[row] = st.Version
+		label, known, err := o.read(row)
 		if !known {
-			lost.SetNull(row)
+			o.lostOut.SetNull(row)
 			continue
 		}
-		if o.loss.Kind != loss.Squared {
-			if err := operators.CheckBinary(o.labelName, label); err != nil {
-				out.Reject(row, err)
-				continue
-			}
-			label += label - 1 // -1 or +1
+		var weight float64
+		if err == nil {
+			weight, err = o.weight.at(row, 0)
 		}
-		weight, err := o.weight.at(row, 0)
 		if err == nil && weight > 0 {
 			err = o.learn(row, label, weight)
 		}
@@ -130,13 +194,10 @@ func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 			out.Reject(row, err)
 			continue
 		}
-		lost.Floats[row] = o.loss.Value(p, label)
-		if o.loss.Kind != loss.Squared {
-			lost.Floats[row] = o.loss.Value(s, label)
-		}
-		st.Recent.add(lost.Floats[row])
+		lost := o.lose(row, label)
+		st.Recent.add(lost)
 		if weight > 0 {
-			o.watch(lost.Floats[row], label)
+			o.watch(lost, label)
 		}
 	}
 	return out.Emit(in)
@@ -145,8 +206,8 @@ func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 // watch lets the reaction see the loss of a row that was learnt.
 func (o *scored) watch(lost, label float64) {
 	r := o.params.react
-	if r != nil && o.loss.Kind == loss.Squared {
-		lost = r.relative(lost, label, true)
+	if r != nil && o.number() {
+		lost = r.s.Labels.relative(lost, label, true)
 	}
 	if r.forgets(lost) {
 		o.params.restart()
@@ -157,19 +218,13 @@ func (o *scored) watch(lost, label float64) {
 func (o *scored) learn(row int, label, weight float64) error {
 	st := o.params.s
 	before := st.Scale
-	if o.loss.Kind == loss.Squared && o.scale != "none" {
-		if !st.Scale.learn(label) {
-			return fmt.Errorf("label %q: %v is too large to be scaled", o.labelName, label)
-		}
-		if o.scale == "standard" {
-			label = st.Scale.toScore(label)
-		} else {
-			label -= st.Scale.Mean
-		}
+	label, err := o.target(label)
+	if err != nil {
+		return err
 	}
 	o.params.begin()
 	at := o.scorer.prepare(row)
-	err := errScore
+	err = errScore
 	if finite(at) {
 		err = o.params.step(o.loss.Gradient(at, label), weight)
 	} else {

@@ -42,7 +42,7 @@ type subject struct {
 	c      Case
 	sample []Table
 	ports  []*batch.Schema
-	label  string // the column named by the field `label`, if it has one
+	labels []string // the columns named by the field `label` or `labels`, if it has one
 }
 
 // TestFamily holds every operator of a family to the laws, with the
@@ -105,7 +105,12 @@ func newSubject(t tester, d *operators.Definition, c Case) *subject {
 		t.Fatal(err)
 	}
 	if v := n.Get("label"); v != nil && v.Kind == spec.Scalar {
-		s.label = v.Value
+		s.labels = []string{v.Value}
+	}
+	if v := n.Get("labels"); v != nil && v.Kind == spec.List {
+		for _, item := range v.Items {
+			s.labels = append(s.labels, item.Value)
+		}
 	}
 	return s
 }
@@ -117,7 +122,7 @@ func (s *subject) rng(salt string) *rand.Rand {
 }
 
 func (s *subject) feeds(n int, hostile bool) []feed {
-	g := &generator{rng: s.rng(fmt.Sprint(n, hostile)), sample: s.sample, label: s.label, hostile: hostile}
+	g := &generator{rng: s.rng(fmt.Sprint(n, hostile)), sample: s.sample, labels: s.labels, hostile: hostile}
 	return g.feeds(n)
 }
 
@@ -210,16 +215,16 @@ func (s *subject) run(t tester, feeds []feed, between func(h *Harness)) (string,
 
 // checkUnlabelled feeds rows whose label is null.
 func (s *subject) checkUnlabelled(t tester, feeds []feed) {
-	if s.def.Role != operators.Learner || s.label == "" {
+	if s.def.Role != operators.Learner || s.labels == nil {
 		return
 	}
 	ports := make([]*batch.Schema, len(s.ports))
 	for i, p := range s.ports {
-		ports[i] = withNullable(p, s.label)
+		ports[i] = withNullable(p, s.labels...)
 	}
 	h := s.open(t, ports...)
 	before, rows := h.Digest(), 0
-	for _, f := range withNulls(feeds, s.label) {
+	for _, f := range withNulls(feeds, s.labels...) {
 		rows += f.rows.N
 		if err := h.Feed(f.port, f.rows); err != nil {
 			t.Fatal(err)
@@ -231,9 +236,12 @@ func (s *subject) checkUnlabelled(t tester, feeds []feed) {
 	if got := h.Output().N + len(h.Rejected); got != rows {
 		t.Errorf("of %d rows without a label %d came out", rows, got)
 	}
-	if c := h.Output().Col(NodeName + ".loss"); c != nil {
+	for i, f := range h.Output().Schema.Fields {
+		if !strings.HasPrefix(f.Name, NodeName+".") || !strings.HasSuffix(f.Name, ".loss") {
+			continue
+		}
 		for row := range h.Output().N {
-			if !c.Null(row) {
+			if !h.Output().Cols[i].Null(row) {
 				t.Fatalf("row %d has a loss, though no label", row)
 			}
 		}

@@ -41,7 +41,7 @@ func split(feeds []feed, size func() int) []feed {
 type generator struct {
 	rng     *rand.Rand
 	sample  []Table
-	label   string // a column that only takes values of the sample, and null
+	labels  []string // columns that only take values of the sample, and null
 	hostile bool
 }
 
@@ -65,9 +65,9 @@ func (g *generator) feeds(n int) []feed {
 			for i, f := range b.Schema.Fields {
 				from := g.rng.IntN(t.Rows.N)
 				switch {
-				case g.hostile && constant && f.Name != g.label && g.rng.IntN(20) > 0:
+				case g.hostile && constant && !slices.Contains(g.labels, f.Name) && g.rng.IntN(20) > 0:
 					b.Cols[i].AppendRow(t.Rows.Cols[i], keep)
-				case f.Name == g.label || g.rng.IntN(2) == 0:
+				case slices.Contains(g.labels, f.Name) || g.rng.IntN(2) == 0:
 					b.Cols[i].AppendRow(t.Rows.Cols[i], from)
 				case g.hostile:
 					g.appendHostile(b.Cols[i], f)
@@ -156,14 +156,14 @@ func (g *generator) appendHostile(c *batch.Column, f batch.Field) {
 }
 
 // withNulls returns a copy of the feeds whose named column is nullable and null.
-func withNulls(feeds []feed, name string) []feed {
+func withNulls(feeds []feed, names ...string) []feed {
 	var out []feed
 	for _, f := range feeds {
-		s := withNullable(f.rows.Schema, name)
+		s := withNullable(f.rows.Schema, names...)
 		b := batch.New(s)
 		for row := range f.rows.N {
 			for i, c := range b.Cols {
-				if s.Fields[i].Name == name {
+				if slices.Contains(names, s.Fields[i].Name) {
 					c.AppendNull()
 				} else {
 					c.AppendRow(f.rows.Cols[i], row)
@@ -176,10 +176,10 @@ func withNulls(feeds []feed, name string) []feed {
 	return out
 }
 
-func withNullable(s *batch.Schema, name string) *batch.Schema {
+func withNullable(s *batch.Schema, names ...string) *batch.Schema {
 	fields := slices.Clone(s.Fields)
 	for i := range fields {
-		if fields[i].Name == name {
+		if slices.Contains(names, fields[i].Name) {
 			fields[i].Nullable = true
 		}
 	}
