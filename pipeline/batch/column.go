@@ -2,7 +2,6 @@ package batch
 
 import (
 	"encoding/binary"
-	"math"
 	"slices"
 	"strconv"
 	"time"
@@ -273,26 +272,6 @@ func (c *Column) Number(row int) (v float64, ok bool) {
 		return float64(c.Ints[row]), true
 	}
 	return 0, false
-}
-
-// FormatFloat appends the shortest decimal that reads back as v, a finite number of
-// so many bits, with an exponent below 1e-6 and from 1e21 on, as ECMAScript writes
-// numbers.
-func FormatFloat(dst []byte, v float64, bits int) []byte {
-	abs := math.Abs(v)
-	if abs < 1<<24 && v == math.Trunc(v) && (v != 0 || !math.Signbit(v)) {
-		return strconv.AppendInt(dst, int64(v), 10)
-	}
-	form := byte('f')
-	if abs != 0 && (abs < 1e-6 || abs >= 1e21) {
-		form = 'e'
-	}
-	dst = strconv.AppendFloat(dst, v, form, -1, bits)
-	if n := len(dst); form == 'e' && n >= 4 && dst[n-4] == 'e' && dst[n-2] == '0' {
-		dst[n-2] = dst[n-1] // 1e-07 → 1e-7
-		dst = dst[:n-1]
-	}
-	return dst
 }
 
 // AppendText appends the text of a row of any column but a sparse one: strings as
