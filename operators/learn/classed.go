@@ -71,6 +71,8 @@ type classScorer interface {
 	// spread lays out the derivatives of a loss of which g are those by the scores
 	// that were asked for last, NaN of one that the loss has nothing to do with.
 	spread(row int, g []float64)
+	// beside is the same model with weights of its own, for the same columns.
+	beside(p *params) classScorer
 }
 
 // classed is the operator of a classScorer: the probability of a class is in
@@ -82,10 +84,35 @@ type classed struct {
 	weight  rowWeight
 	clip    float64
 	g       []float64
+	rival   *classed // nil = there is no second model
+	last    struct { // what was learnt last
+		row, class, known int // the row, its class, and how many were known before it
+		weight            float64
+	}
+}
+
+// newClassed makes the operator; p = nil if something was complained of.
+func newClassed(s classScorer, p *params, classes *classes, weight rowWeight, clip float64) *classed {
+	o := &classed{params: p, scorer: s, classes: classes, weight: weight, clip: clip}
+	if r := p.rival(); r != nil {
+		o.rival = &classed{params: r.second, scorer: s.beside(r.second), clip: clip}
+		var p []float64
+		r.try = func() (float64, error) {
+			l := &o.last
+			p = upTo(p, l.known-1)
+			o.rival.scorer.scores(l.row, p[:l.known])
+			normalise(p[:l.known])
+			return lossOfClass(p[:l.known], l.class), o.rival.learn(l.row, l.class, max(l.known, l.class+1), l.weight)
+		}
+	}
+	return o
 }
 
 func (o *classed) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.scorer.of(in)
+	if o.rival != nil {
+		o.rival.scorer.of(in)
+	}
 	o.classes.of(in)
 	o.weight.of(in)
 	st := o.params.s
@@ -114,8 +141,11 @@ func (o *classed) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 		default:
 			o.classes.lose(row, class, p)
 			st.Recent.add(o.classes.lostIn.Floats[row])
-			if weight > 0 && o.params.react.forgets(o.classes.lostIn.Floats[row]) {
-				o.params.restart()
+			if weight > 0 {
+				o.last.row, o.last.class, o.last.known, o.last.weight = row, class, len(p), weight
+				if lost := o.classes.lostIn.Floats[row]; o.params.react.after(lost, lost) {
+					o.params.restart()
+				}
 			}
 		}
 	}

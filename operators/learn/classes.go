@@ -270,11 +270,7 @@ const leastProbability = 1e-15
 // lose writes the loss of the probabilities of a row whose class is known, and
 // makes that class a known one.
 func (o *classes) lose(row, class int, p []float64) {
-	given := 0.0
-	if class < len(p) {
-		given = p[class]
-	}
-	o.lostIn.Floats[row] = 0 - exact.Log(max(leastProbability, given)) // not -0
+	o.lostIn.Floats[row] = lossOfClass(p, class)
 	if class == len(o.known.Names) {
 		o.known.Names = append(o.known.Names, string(o.text))
 	}

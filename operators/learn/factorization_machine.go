@@ -40,7 +40,7 @@ func (c *machineConfig) Fields(f *spec.Fields) {
 	f.Int(&c.factors, "factors", 8, "Length of the vectors.").Within(1, 256).Pin()
 	f.Float(&c.start, "start", 0.1, "Standard deviation of the numbers that vectors begin with.").Above(0).AtMost(10)
 	c.paramFields(f, "sgd", rates{sgd: 0.02, adagrad: 0.1}, 1e-5, 10)
-	c.reactField(f, reactBoost)
+	c.reactField(f, reactAll)
 }
 
 // machine is the model. The weights of feature i are the group of factors + 1 from
@@ -64,7 +64,7 @@ func newMachine(c *machineConfig, env *operators.Env) operators.Operator {
 		// No page of the table has two classes.
 		m.block = (m.dim*(c.factors+1) + weights.PageLen) / weights.PageLen * weights.PageLen
 		m.params = newClassParams(&c.paramsConfig, env, 0, m.block, classes.room())
-		return &classed{params: m.params, scorer: &classMachine{m}, classes: classes, weight: newRowWeight(&c.weightConfig, env), clip: c.clip}
+		return newClassed(&classMachine{m}, m.params, classes, newRowWeight(&c.weightConfig, env), c.clip)
 	}
 	o := newScored(&c.scoredConfig, env)
 	m.features, m.dim = sparseInput(env, c.features)
@@ -73,6 +73,15 @@ func newMachine(c *machineConfig, env *operators.Env) operators.Operator {
 }
 
 func (m *machine) of(in *batch.Batch) { m.x = m.features.Of(in) }
+
+func (m *machine) beside(p *params) scorer { return m.with(p) }
+
+// with is the machine with weights of its own.
+func (m *machine) with(p *params) *machine {
+	of := *m
+	of.params, of.sums = p, make([]float32, m.factors)
+	return &of
+}
 
 func (m *machine) score(row int) float64 {
 	return m.sum(0, row, m.intercept())
@@ -128,6 +137,8 @@ func (m *machine) slopes(base, row int, g float32) {
 
 // classMachine is a machine for each class.
 type classMachine struct{ *machine }
+
+func (m *classMachine) beside(p *params) classScorer { return &classMachine{m.with(p)} }
 
 func (m *classMachine) constant(class int) int { return class*m.block + m.dim*(m.factors+1) }
 

@@ -96,7 +96,7 @@ func newNaiveBayes(c *naiveBayesConfig, env *operators.Env) operators.Operator {
 	}
 	o.s.Columns = make([][]gaussian.Moments, len(o.numbers.cols))
 	env.BindValue("model", naiveBayesVersion, &o.s)
-	o.react = newReaction(&c.driftConfig, optim.Config{}, env)
+	o.react = newReaction(&c.driftConfig, optim.Config{}, env, nil)
 	env.Report(func(r *operators.Report) {
 		n := 0
 		for _, c := range o.s.Columns {
@@ -127,7 +127,7 @@ func (o *naiveBayes) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 		o.classes.publish(row, p, o.s.Version)
 		if class, weight := o.classes.judge(row, p, &o.rows, &o.s.Recent, out); weight > 0 {
 			o.learn(x, class, weight)
-			if o.react.forgets(o.classes.lostIn.Floats[row]) {
+			if lost := o.classes.lostIn.Floats[row]; o.react.after(lost, lost) {
 				o.s = naiveBayesState{Version: o.s.Version, Recent: o.s.Recent, Columns: make([][]gaussian.Moments, len(o.s.Columns))}
 			}
 		}

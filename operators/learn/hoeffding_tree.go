@@ -109,7 +109,7 @@ func newHoeffdingTree(c *hoeffdingConfig, env *operators.Env) operators.Operator
 	o.weight = newClassWeight(&c.classWeightConfig, o.classes, env)
 	env.Bind("nodes", treeVersion, &o.nodes)
 	env.BindValue("model", treeVersion, &o.s)
-	o.react = newReaction(&c.driftConfig, optim.Config{}, env)
+	o.react = newReaction(&c.driftConfig, optim.Config{}, env, nil)
 	env.Report(func(r *operators.Report) {
 		reportLearner(r, o.s.Version, float64(o.nodes.Len()), 0, o.s.Recent)
 		r.Set("leaves", float64(o.leaves()))
@@ -154,7 +154,7 @@ func (o *hoeffdingTree) Process(_ int, in *batch.Batch, out operators.Emitter) e
 			leaf.Since = 0
 			o.tryToSplit(leaf, total(leaf.Counts))
 		}
-		if o.react.forgets(o.classes.lostIn.Floats[row]) {
+		if lost := o.classes.lostIn.Floats[row]; o.react.after(lost, lost) {
 			for id := range o.nodes.Entries() {
 				o.nodes.Delete(id)
 			}

@@ -89,7 +89,8 @@ type linear struct {
 	column   string // name of features
 	table    *weights.Table
 	state    *state.Cell[modelState]
-	react    *reactor // nil = nothing follows a drift
+	react    *reaction    // nil = nothing follows a drift
+	rival    *linearRival // nil = there is no second model
 }
 
 // plan is how the linear models of a node are made.
@@ -157,7 +158,10 @@ func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float
 		return nil
 	}
 	m := p.model(env, "")
-	m.react = newReactor(c, p, env)
+	m.react = newReaction(&c.driftConfig, p.cfg, env, func() rival {
+		m.rival = &linearRival{first: m, second: p.model(env, background)}
+		return m.rival
+	})
 	env.Explain(m.explain)
 	m.column = env.Field(m.features).Name
 	env.Report(func(r *operators.Report) {
@@ -195,8 +199,8 @@ func (p *plan) model(env *operators.Env, prefix string) *linear {
 // learn takes one step from the score that predicts; on an error nothing has
 // changed.
 func (m *linear) learn(idx []uint32, val []float32, score float64, t target) error {
-	if m.react != nil {
-		m.react.before(m)
+	if by := m.react.rate(); by > 0 {
+		m.core.boost(by)
 	}
 	if err := m.core.learn(idx, val, score, t); err != nil {
 		return err
@@ -204,7 +208,7 @@ func (m *linear) learn(idx []uint32, val []float32, score float64, t target) err
 	m.touch(m.table, idx, 0)
 	m.state.V.Version++
 	if m.react != nil {
-		m.react.after(m, idx, val, score, t)
+		m.reactTo(idx, val, score, t)
 	}
 	return nil
 }

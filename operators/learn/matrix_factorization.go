@@ -56,7 +56,7 @@ func (c *factorizationConfig) Fields(f *spec.Fields) {
 	c.pairFields(f, 0)
 	c.labelFields(f, "center")
 	c.paramFields(f, "adagrad", rates{sgd: 0.025, adagrad: 0.1}, 0.02, 10)
-	c.reactField(f, reactBoost)
+	c.reactField(f, reactAll)
 }
 
 // pairs finds the weights of users and items: a group of factors + 1 each, the
@@ -144,6 +144,12 @@ func newFactorization(c *factorizationConfig, env *operators.Env) operators.Oper
 	o := newScored(&c.scoredConfig, env)
 	m := factorization{newPairs(&c.pairConfig, &c.paramsConfig, env, o.loss)}
 	return o.with(m, m.params)
+}
+
+func (m factorization) beside(p *params) scorer {
+	of := *m.pairs
+	of.params, of.text = p, nil
+	return factorization{&of}
 }
 
 func (m factorization) score(row int) float64 {

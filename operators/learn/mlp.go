@@ -55,7 +55,7 @@ func (c *mlpConfig) Fields(f *spec.Fields) {
 	f.Int(&c.layers, "layers", 1, "Layers between the features and the score.").Within(1, 4).Pin()
 	f.Enum(&c.activation, "activation", "relu", []string{"relu", "tanh"}, "What a unit makes of its sum: relu = max(0, x), tanh = the hyperbolic tangent.").Pin()
 	c.paramFields(f, "sgd", rates{sgd: 0.05, adagrad: 0.2}, 0, 10)
-	c.reactField(f, reactBoost)
+	c.reactField(f, reactAll)
 }
 
 func (c *mlpConfig) Check(add func(field, msg, want string)) {
@@ -96,15 +96,12 @@ type mlp struct {
 }
 
 func newMLP(c *mlpConfig, env *operators.Env) operators.Operator {
-	m := &mlp{units: c.units, layers: c.layers, tanh: c.activation == "tanh", back: make([]float32, c.units), behind: make([]float32, c.units)}
-	for range c.layers {
-		m.out = append(m.out, make([]float32, c.units))
-	}
+	m := (&mlp{units: c.units, layers: c.layers, tanh: c.activation == "tanh"}).with(nil)
 	env.Pin("units", strconv.Itoa(c.units))
 	if classes := c.classes(env); classes != nil {
 		m.features, m.dim = sparseInput(env, c.features)
 		m.params = newClassParams(&c.paramsConfig, env, m.inputs(m.layers), c.units+1, classes.room())
-		return &classed{params: m.params, scorer: &classMLP{m}, classes: classes, weight: newRowWeight(&c.weightConfig, env), clip: c.clip}
+		return newClassed(&classMLP{m}, m.params, classes, newRowWeight(&c.weightConfig, env), c.clip)
 	}
 	if c.labels != nil {
 		return newLabelsMLP(c, m, env)
@@ -114,6 +111,18 @@ func newMLP(c *mlpConfig, env *operators.Env) operators.Operator {
 	m.params = newParams(&c.paramsConfig, env, int64(m.inputs(m.layers))+int64(c.units), true, o.loss)
 	return o.with(m, m.params)
 }
+
+// with is the network with weights of its own.
+func (m *mlp) with(p *params) *mlp {
+	of := *m
+	of.params, of.out, of.back, of.behind = p, nil, make([]float32, m.units), make([]float32, m.units)
+	for range m.layers {
+		of.out = append(of.out, make([]float32, m.units))
+	}
+	return &of
+}
+
+func (m *mlp) beside(p *params) scorer { return m.with(p) }
 
 func (m *mlp) of(in *batch.Batch) { m.x = m.features.Of(in) }
 
@@ -253,6 +262,8 @@ func (m *mlp) backward(row int) {
 
 // classMLP is a network with a score for each class, or each label.
 type classMLP struct{ *mlp }
+
+func (m *classMLP) beside(p *params) classScorer { return &classMLP{m.with(p)} }
 
 // headOf is where the weights of a class begin, its bias behind them.
 func (m *classMLP) headOf(class int) int { return m.inputs(m.layers) + class*(m.units+1) }

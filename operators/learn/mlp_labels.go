@@ -21,7 +21,12 @@ type labelsMLP struct {
 
 	s, g   []float64    // scores of the row, and derivatives of the loss by them
 	y      []float64    // labels of the row, NaN = not known
+	goals  []float64    // the same as the scores should have been
 	before []labelScale // scales before the step
+
+	rival  *labelsMLP // nil = there is no second model
+	row    int        // what was learnt last
+	counts float64    // its weight
 }
 
 // labelState is what is remembered of one label.
@@ -38,7 +43,7 @@ const labelsVersion = 1
 func newLabelsMLP(c *mlpConfig, m *mlp, env *operators.Env) operators.Operator {
 	n := len(c.labels)
 	o := &labelsMLP{net: &classMLP{m}, states: make([]labelState, n), clip: c.clip,
-		s: make([]float64, n), g: make([]float64, n), y: make([]float64, n), before: make([]labelScale, n)}
+		s: make([]float64, n), g: make([]float64, n), y: make([]float64, n), goals: make([]float64, n), before: make([]labelScale, n)}
 	var names []string
 	numbers := false
 	for i, label := range c.labels {
@@ -57,6 +62,14 @@ func newLabelsMLP(c *mlpConfig, m *mlp, env *operators.Env) operators.Operator {
 	of := c.paramsConfig
 	of.clip = 0 // each label's derivative is bounded by itself
 	m.params = newParams(&of, env, int64(m.inputs(m.layers))+int64(n)*int64(c.units+1), false, loss.Func{})
+	if r := m.params.rival(); r != nil {
+		second := &labelsMLP{net: &classMLP{m.with(r.second)}, labels: o.labels, clip: c.clip, goals: o.goals, s: make([]float64, n), g: make([]float64, n)}
+		o.rival = second
+		r.try = func() (float64, error) {
+			second.net.scores(o.row, second.s)
+			return second.lost(), second.step(o.row, o.counts)
+		}
+	}
 	for i := range o.states {
 		env.BindValue("label "+names[i], labelsVersion, &o.states[i])
 	}
@@ -74,6 +87,9 @@ func newLabelsMLP(c *mlpConfig, m *mlp, env *operators.Env) operators.Operator {
 
 func (o *labelsMLP) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.net.of(in)
+	if o.rival != nil {
+		o.rival.net.of(in)
+	}
 	o.weight.of(in)
 	for i := range o.labels {
 		o.labels[i].of(in)
@@ -140,15 +156,35 @@ func (o *labelsMLP) learn(row int, weight float64) error {
 	for i, s := range o.states {
 		o.before[i] = s.Scale
 	}
-	err := o.step(row, weight)
+	err := o.aim()
+	if err == nil {
+		err = o.step(row, weight)
+	}
 	if err != nil {
 		for i, s := range o.before {
 			o.states[i].Scale = s
 		}
+		return err
 	}
-	return err
+	o.row, o.counts = row, weight
+	return nil
 }
 
+// aim lets the scales learn the labels that are known.
+func (o *labelsMLP) aim() (err error) {
+	for i, y := range o.y {
+		o.goals[i] = y
+		if absent(y) {
+			continue
+		}
+		if o.goals[i], err = o.labels[i].target(y); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// step moves the weights towards the goals.
 func (o *labelsMLP) step(row int, weight float64) error {
 	o.net.begin()
 	o.net.first(row, len(o.g))
@@ -157,23 +193,29 @@ func (o *labelsMLP) step(row int, weight float64) error {
 		o.net.forget()
 		return errScore
 	}
-	for i, y := range o.y {
-		if absent(y) {
-			o.g[i] = y
+	for i, goal := range o.goals {
+		if absent(goal) {
+			o.g[i] = goal
 			continue
 		}
-		target, err := o.labels[i].target(y)
-		if err != nil {
-			o.net.forget()
-			return err
-		}
-		o.g[i] = o.labels[i].loss.Gradient(o.g[i], target)
+		o.g[i] = o.labels[i].loss.Gradient(o.g[i], goal)
 		if o.clip > 0 {
 			o.g[i] = max(-o.clip, min(o.clip, o.g[i]))
 		}
 	}
 	o.net.spread(row, o.g)
 	return o.net.step(1, weight)
+}
+
+// lost is the sum of the losses of the scores, as far as there are goals.
+func (o *labelsMLP) lost() float64 {
+	sum := 0.0
+	for i, goal := range o.goals {
+		if !absent(goal) {
+			sum += o.labels[i].loss.Value(o.s[i], goal)
+		}
+	}
+	return sum
 }
 
 // lose writes the losses of the labels that are known, so many. The reaction to
@@ -197,7 +239,7 @@ func (o *labelsMLP) lose(row, known int, learnt bool) {
 		watched += min(lost, 1)
 	}
 	o.net.s.Recent.add(sum / float64(known))
-	if learnt && o.net.react.forgets(watched/float64(known)) {
+	if o.net.react != nil && learnt && o.net.react.after(o.lost(), watched/float64(known)) {
 		o.net.restart()
 	}
 }

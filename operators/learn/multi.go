@@ -51,11 +51,12 @@ type multi struct {
 	s        multiState
 	features operators.Col
 
-	scores []float64 // of the row, by class
-	p      []float64 // the same as probabilities, also of experts
-	react  *reaction // nil = nothing follows a drift
-	moved  []int     // classes whose weights the last step changed; nil = all
-	pair   [2]int    // room for it
+	scores []float64   // of the row, by class
+	p      []float64   // the same as probabilities, also of experts
+	react  *reaction   // nil = nothing follows a drift
+	rival  *multiRival // nil = there is no second model
+	moved  []int       // classes whose weights the last step changed; nil = all
+	pair   [2]int      // room for it
 }
 
 // multiConfig is what the classifiers of several linear models have in common.
@@ -82,17 +83,15 @@ func newMulti(c *multiConfig, l *linearConfig, how policy, env *operators.Env) o
 		env.Errorf(l.optimizer.Pos, "expected another optimizer", "invariant steps of several classes take no l1 and l2")
 	}
 	o.features = p.features
-	slots := p.cfg.Slots()
 	page := weights.PageLen
 	o.block = (p.rows() + page - 1) / page * page // no page of the table has two classes
-	most := o.classes.most
-	if o.classes.fixed {
-		most = len(o.classes.known.Names)
-		o.s.Classes = make([]classState, most)
-	}
-	o.table = env.GrowingWeights("weights", multiVersion, most*o.block, slots)
-	env.BindValue("model", multiVersion, &o.s)
-	o.react = newReaction(&l.driftConfig, p.cfg, env)
+	o.bind(env, "")
+	o.react = newReaction(&l.driftConfig, p.cfg, env, func() rival {
+		b := &multi{plan: p, policy: how, classes: o.classes, block: o.block}
+		b.bind(env, background)
+		o.rival = &multiRival{first: o, second: b}
+		return o.rival
+	})
 	env.Report(func(r *operators.Report) {
 		nonzero, sum := 0.0, 0.0
 		for row, w := range o.table.Weights {
@@ -104,6 +103,17 @@ func newMulti(c *multiConfig, l *linearConfig, how policy, env *operators.Env) o
 		reportLearner(r, o.s.Version, nonzero, math.Sqrt(sum), o.s.Recent)
 	})
 	return o
+}
+
+// bind binds the state of the models, under names that begin with prefix.
+func (o *multi) bind(env *operators.Env, prefix string) {
+	most := o.classes.most
+	if o.classes.fixed {
+		most = len(o.classes.known.Names)
+		o.s.Classes = make([]classState, most)
+	}
+	o.table = env.GrowingWeights(prefix+"weights", multiVersion, most*o.block, o.plan.cfg.Slots())
+	env.BindValue(prefix+"model", multiVersion, &o.s)
 }
 
 // have makes the models of the first n classes, and lets them have their state.
@@ -170,12 +180,23 @@ func (o *multi) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 			o.classes.lose(row, class, p)
 			o.have(len(o.classes.known.Names)) // of weight 0, a class is not learnt but known
 			o.s.Recent.add(o.classes.lostIn.Floats[row])
-			if weight > 0 && o.react.forgets(o.classes.lostIn.Floats[row]) {
-				o.forget()
+			if weight > 0 && o.react != nil {
+				o.reactTo(idx, val, class, len(p), weight, o.classes.lostIn.Floats[row])
 			}
 		}
 	}
 	return out.Emit(in)
+}
+
+// reactTo takes up the loss of a row that was learnt, and follows a drift. So many
+// classes were known when it was predicted.
+func (o *multi) reactTo(idx []uint32, val []float32, class, known int, weight, lost float64) {
+	if r := o.rival; r != nil {
+		r.idx, r.val, r.class, r.known, r.weight = idx, val, class, known, weight
+	}
+	if o.react.after(lost, lost) {
+		o.forget()
+	}
 }
 
 // forget makes the models as they were at the start, but for the classes that are

@@ -99,24 +99,31 @@ func makeParams(c *paramsConfig, env *operators.Env, n, pinned int64, intercept 
 	own := cfg
 	cfg.L2 = c.l2
 	cfg.Clip, own.Clip = 0, 0
-	p := &params{clip: c.clip, seed: uint64(c.seed), s: new(paramsState), slots: cfg.Slots()}
-	var err error
-	if p.rule, err = optim.New[float32](cfg); err == nil && intercept {
-		p.own, err = optim.New[float64](own)
+	env.Pin("slots", cfg.Layout())
+	env.Pin("weights", strconv.FormatInt(pinned, 10))
+	table := func(prefix string) (*params, error) {
+		p := &params{clip: c.clip, seed: uint64(c.seed), s: new(paramsState), slots: cfg.Slots()}
+		var err error
+		if p.rule, err = optim.New[float32](cfg); err == nil && intercept {
+			p.own, err = optim.New[float64](own)
+		}
+		if pinned < n {
+			p.table = env.GrowingWeights(prefix+"weights", paramsVersion, int(n), p.slots)
+		} else {
+			p.table = env.Weights(prefix+"weights", paramsVersion, int(n), p.slots)
+		}
+		env.BindValue(prefix+"model", paramsVersion, p.s)
+		return p, err
 	}
+	p, err := table("")
 	if err != nil {
 		env.Errorf(c.optimizer.Pos, "", "%v", err)
 		return nil
 	}
-	env.Pin("slots", cfg.Layout())
-	env.Pin("weights", strconv.FormatInt(pinned, 10))
-	if pinned < n {
-		p.table = env.GrowingWeights("weights", paramsVersion, int(n), p.slots)
-	} else {
-		p.table = env.Weights("weights", paramsVersion, int(n), p.slots)
-	}
-	env.BindValue("model", paramsVersion, p.s)
-	p.react = newReaction(&c.driftConfig, cfg, env)
+	p.react = newReaction(&c.driftConfig, cfg, env, func() rival {
+		second, _ := table(background)
+		return &paramsRival{first: p, second: second}
+	})
 	env.Report(func(r *operators.Report) {
 		reportLearner(r, p.s.Version, float64(p.table.NonZero()), p.table.L2(), p.s.Recent)
 	})

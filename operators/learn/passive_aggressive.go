@@ -61,7 +61,7 @@ type perceptronConfig struct {
 func (c *perceptronConfig) Fields(f *spec.Fields) {
 	c.fields(f)
 	c.marginFields(f)
-	c.reactField(f, reactReset)
+	c.reactField(f, reactBackground)
 }
 
 // aggressiveConfig is how far a passive-aggressive step goes.
@@ -122,7 +122,7 @@ func (c *passiveAggressiveConfig) Fields(f *spec.Fields) {
 	c.fields(f)
 	c.marginFields(f)
 	c.aggressiveFields(f)
-	c.reactField(f, reactReset)
+	c.reactField(f, reactBackground)
 }
 
 var _ = Family.Add(operators.Define(operators.Spec[aggressiveRegressionConfig]{
@@ -207,7 +207,7 @@ func (o *aggressiveRegression) Process(_ int, in *batch.Batch, out operators.Emi
 		}
 		lost.Floats[row] = loss
 		m.state.V.Recent.add(loss)
-		if r := m.react; r != nil && weight > 0 && r.forgets(r.s.Labels.relative(loss, label, false)) {
+		if r := m.react; r != nil && weight > 0 && r.after(loss, r.s.Labels.relative(loss, label, false)) {
 			m.forget()
 		}
 	}

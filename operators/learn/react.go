@@ -6,7 +6,6 @@ import (
 	"github.com/gradstream/gradstream/internal/exact"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/drift/detect"
-	"github.com/gradstream/gradstream/operators/learn/loss"
 	"github.com/gradstream/gradstream/operators/learn/optim"
 	"github.com/gradstream/gradstream/pipeline/spec"
 )
@@ -19,16 +18,16 @@ var reactions = []spec.Option{
 	{Name: "none", Summary: "Nothing; no detector runs."},
 	{Name: "alarm", Summary: "Counts drifts, for the report. The predictions are those of none.", New: func() spec.Config { return new(reactConfig) }},
 	{Name: "reset", Summary: "Forgets what was learnt, but for the classes and the scale of labels.", New: func() spec.Config { return new(reactConfig) }},
-	{Name: "boost", Summary: "Raises the rate, and lets it fall back. Not for ftrl, coin, pistol and freegrad, which have none.", New: func() spec.Config { return new(boostConfig) }},
 	{Name: "background", Summary: "Trains a second model from nothing beside the first, which it replaces once it predicts better by two standard errors. Takes twice the memory, and while both learn twice the time.",
 		New: func() spec.Config { return new(backgroundConfig) }},
+	{Name: "boost", Summary: "Raises the rate, and lets it fall back. Not for ftrl, coin, pistol and freegrad, which have none.", New: func() spec.Config { return new(boostConfig) }},
 }
 
 // How many of reactions a learner takes.
 const (
-	reactReset = 3 // it has no rate
-	reactBoost = 4
-	reactAll   = 5
+	reactReset      = 3 // it has no rate, and no second model
+	reactBackground = 4 // it has no rate
+	reactAll        = 5
 )
 
 // driftConfig is what a learner does when its loss rises.
@@ -100,11 +99,28 @@ type reaction struct {
 	s           reactState
 	reset       bool
 	boost, fade float64 // what a drift adds to the rate, and what is left of it with each row
+
+	second          rival // nil but for background
+	least, patience int64
 }
 
+// A rival is a second model of a learner, which learns beside the first.
+type rival interface {
+	// forget makes it as it was at the start.
+	forget()
+	// trial lets it predict the row that the first has just learnt, and learn it. It
+	// returns the loss of that prediction; false = it cannot go on.
+	trial() (lost float64, ok bool)
+	// replace makes the first what it is.
+	replace()
+}
+
+// background is what the names of a second model's states begin with.
+const background = "background "
+
 // newReaction makes what on_drift asks for; nil for none. A boost would raise the
-// rate of the step rule.
-func newReaction(c *driftConfig, step optim.Config, env *operators.Env) *reaction {
+// rate of the step rule, and second makes the second model where one is wanted.
+func newReaction(c *driftConfig, step optim.Config, env *operators.Env, second func() rival) *reaction {
 	r := new(reaction)
 	var chosen spec.Choice
 	switch o := c.onDrift.Config.(type) {
@@ -118,6 +134,8 @@ func newReaction(c *driftConfig, step optim.Config, env *operators.Env) *reactio
 		}
 	case *backgroundConfig:
 		chosen = o.detector
+		r.least, r.patience = int64(o.least), int64(o.patience)
+		r.second = second()
 	default:
 		return nil
 	}
@@ -132,7 +150,12 @@ func newReaction(c *driftConfig, step optim.Config, env *operators.Env) *reactio
 	}
 	env.BindValue("on_drift", reactVersion, &r.s)
 	env.BindValue("on_drift "+chosen.Name, reactVersion, r.detector.State())
-	env.Report(func(report *operators.Report) { report.Set("drifts", float64(r.s.Drifts)) })
+	env.Report(func(report *operators.Report) {
+		report.Set("drifts", float64(r.s.Drifts))
+		if r.second != nil {
+			report.Set("swaps", float64(r.s.Swaps))
+		}
+	})
 	return r
 }
 
@@ -161,39 +184,43 @@ func (r *reaction) rises(lost float64) bool {
 	return true
 }
 
-// forgets takes up the loss of a row that a classifier has learnt, and reports that
-// the model is to be forgotten. It may be nil.
-func (r *reaction) forgets(lost float64) bool {
-	return r != nil && r.rises(min(lost, 1)) && r.reset
-}
-
-// reactor is the reaction of a linear model, which may have a second one.
-type reactor struct {
-	*reaction
-	second          *linear // nil but for background
-	least, patience int64
-}
-
-// newReactor makes what on_drift asks for; nil for none.
-func newReactor(c *linearConfig, p *plan, env *operators.Env) *reactor {
-	r := new(reactor)
-	if o, ok := c.onDrift.Config.(*backgroundConfig); ok {
-		r.least, r.patience = int64(o.least), int64(o.patience)
-		r.second = p.model(env, "background ")
+// after takes up the loss of a row that was learnt, and the loss that is watched. It
+// reports that the model is to be forgotten.
+func (r *reaction) after(lost, watched float64) bool {
+	if r == nil {
+		return false
 	}
-	if r.reaction = newReaction(&c.driftConfig, p.cfg, env); r.reaction == nil {
-		return nil
+	s := &r.s
+	if s.Training {
+		r.train(lost)
+	}
+	if !r.rises(min(watched, 1)) {
+		return false
 	}
 	if r.second != nil {
-		env.Report(func(report *operators.Report) { report.Set("swaps", float64(r.s.Swaps)) })
+		r.second.forget()
+		s.Training, s.Rows, s.Lead = true, 0, lead{}
 	}
-	return r
+	return r.reset
 }
 
-// before readies the model for a step.
-func (r *reactor) before(m *linear) {
-	if r.boost > 0 {
-		m.core.boost(r.rate())
+// train lets the second model predict and learn a row, and decides about it.
+func (r *reaction) train(lost float64) {
+	s := &r.s
+	other, ok := r.second.trial()
+	if !ok {
+		s.Training = false
+		return
+	}
+	s.Rows++
+	s.Lead.add(max(-1e100, min(1e100, lost-other)))
+	switch {
+	case s.Rows >= r.least && s.Lead.clear():
+		r.second.replace()
+		s.Swaps++
+		s.Training = false
+	case s.Rows >= r.patience:
+		s.Training = false
 	}
 }
 
@@ -203,65 +230,4 @@ func (m *core) boost(by float64) {
 	if m.own != nil {
 		m.own.Boost = by
 	}
-}
-
-// after takes up the loss of a row that the model has learnt, and reacts to a rise.
-func (r *reactor) after(m *linear, idx []uint32, val []float32, score float64, t target) {
-	s := &r.s
-	lost := t.loss.Value(score, t.label)
-	if s.Training {
-		r.train(m, idx, val, lost, t)
-	}
-	watched := min(lost, 1)
-	if t.loss.Task() == loss.Regression {
-		watched = s.Labels.relative(lost, t.label, t.loss.Kind == loss.Squared)
-	}
-	if !r.rises(watched) {
-		return
-	}
-	switch {
-	case r.reset:
-		m.forget()
-	case r.second != nil:
-		r.second.forget()
-		s.Training, s.Rows, s.Lead = true, 0, lead{}
-	}
-}
-
-// train lets the second model predict and learn a row, and decides about it.
-func (r *reactor) train(m *linear, idx []uint32, val []float32, lost float64, t target) {
-	s, b := &r.s, r.second
-	score := b.score(idx, val)
-	t.gradient = t.loss.Gradient(score, t.label)
-	if !finite(score) || b.core.learn(idx, val, score, t) != nil {
-		s.Training = false
-		return
-	}
-	b.touch(b.table, idx, 0)
-	s.Rows++
-	s.Lead.add(max(-1e100, min(1e100, lost-t.loss.Value(score, t.label))))
-	switch {
-	case s.Rows >= r.least && s.Lead.clear():
-		m.take(b)
-		s.Swaps++
-		s.Training = false
-	case s.Rows >= r.patience:
-		s.Training = false
-	}
-}
-
-// forget makes a model as it was at the start. The events learnt are counted on.
-func (m *linear) forget() {
-	clear(m.table.Data)
-	m.table.TouchAll()
-	m.rule.Shared = optim.Shared{}
-	m.state.V = modelState{Version: m.state.V.Version, Recent: m.state.V.Recent}
-}
-
-// take makes a model what another one is.
-func (m *linear) take(b *linear) {
-	copy(m.table.Data, b.table.Data)
-	m.table.TouchAll()
-	m.rule.Shared = b.rule.Shared
-	m.state.V.Rule, m.state.V.Own, m.state.V.Intercept = b.state.V.Rule, b.state.V.Own, b.state.V.Intercept
 }

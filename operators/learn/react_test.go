@@ -36,6 +36,17 @@ var driftCases = []optest.Case{
 	{Operator: "mlp", Name: "drift, classes, reset", In: classRows, Config: "{label: y, units: 3, optimizer: adam, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
 	{Operator: "factorization_machine", Name: "drift, boost", In: binaryRows, Config: "{label: y, optimizer: adam, on_drift: {boost: {detector: {cusum: {threshold: 0.3}}}}}"},
 	{Operator: "matrix_factorization", Name: "drift, reset", In: ratings4drift, Config: "{label: y, user: u, item: i, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
+	{Operator: "softmax", Name: "drift, background", In: classRows, Config: "{label: y, max_classes: 3, weight: w, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "softmax", Name: "drift, background, classes given", In: classRows, Config: "{label: y, optimizer: adagrad, classes: [green, red, blue], on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "one_vs_rest", Name: "drift, background", In: classRows, Config: "{label: y, optimizer: normalized, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "perceptron", Name: "drift, background", In: classRows, Config: "{label: y, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "passive_aggressive", Name: "drift, background", In: binaryRows, Config: "{label: y, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "mlp", Name: "drift, background", In: regressRows, Config: "{label: y, units: 3, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "mlp", Name: "drift, classes, background", In: classRows, Config: "{label: y, units: 3, layers: 2, optimizer: adam, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "mlp", Name: "drift, labels, background", In: labelRows, Config: "{labels: [y, z], units: 3, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "factorization_machine", Name: "drift, background", In: binaryRows, Config: "{label: y, factors: 3, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "factorization_machine", Name: "drift, classes, background", In: classRows, Config: "{label: y, factors: 3, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "matrix_factorization", Name: "drift, background", In: ratings4drift, Config: "{label: y, user: u, item: i, bits: 8, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
 	{Operator: "gaussian_naive_bayes", Name: "drift, reset", In: columns4drift, Config: "{label: y, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}", Allocates: "what was forgotten is learnt anew"},
 	{Operator: "hoeffding_tree", Name: "drift, reset", In: columns4drift, Config: "{label: y, grace_period: 9, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}", Allocates: "what was forgotten is learnt anew"},
 }
@@ -151,6 +162,9 @@ func TestReactionsResume(t *testing.T) {
 		}
 	}
 	trials = append(trials, trial{"softmax", "{label: y, predict: probability, optimizer: mixture, on_drift: reset}"},
+		trial{"softmax", "{label: y, predict: probability, optimizer: adagrad, on_drift: {background: {least: 1000}}}"},
+		trial{"mlp", "{label: y, predict: probability, units: 4, optimizer: adagrad, on_drift: {background: {least: 1000}}}"},
+		trial{"mlp", "{labels: [y], units: 4, optimizer: adagrad, on_drift: {background: {least: 1000}}}"},
 		trial{"mlp", "{label: y, predict: probability, units: 4, optimizer: adagrad, on_drift: {boost: {half_life: 2000}}}"},
 		trial{"gaussian_naive_bayes", "{label: y, predict: probability, on_drift: reset}"},
 		trial{"hoeffding_tree", "{label: y, predict: probability, on_drift: reset}"})
@@ -202,7 +216,7 @@ func TestReactionsResume(t *testing.T) {
 
 func TestReactionComplaints(t *testing.T) {
 	for config, want := range map[string]string{
-		"{label: y, on_drift: restart}":                                                `on_drift is "restart"; expected one of none, alarm, reset, boost, background`,
+		"{label: y, on_drift: restart}":                                                `on_drift is "restart"; expected one of none, alarm, reset, background, boost`,
 		"{label: y, optimizer: ftrl, on_drift: boost}":                                 `boost does not go with ftrl, which has no rate; expected another reaction, or another optimizer`,
 		"{label: y, on_drift: {background: {least: 9000}}}":                            `the second model is given up before it may take over; expected least to be at most patience`,
 		"{label: y, on_drift: {reset: {detector: {adwin: {delta: 1}}}}}":               `delta is 1; expected a finite number above 0 and below 1`,
@@ -306,11 +320,11 @@ func TestReactionsOfOthers(t *testing.T) {
 		in                *batch.Batch
 		reactions         []string
 	}{
-		{"softmax", "label: y, predict: probability, optimizer: {adagrad: {rate: 0.1}}", bools, []string{"boost", "reset"}},
-		{"one_vs_rest", "label: y, predict: probability, optimizer: {sgd: {schedule: invscaling}}", bools, []string{"boost", "reset"}},
-		{"mlp", "label: y, predict: probability, units: 8, optimizer: adagrad", bools, []string{"boost", "reset"}},
-		{"mlp", "label: y, units: 8, optimizer: adagrad", numbers, []string{"boost", "reset"}},
-		{"factorization_machine", "label: y, predict: probability, optimizer: adagrad", bools, []string{"boost", "reset"}},
+		{"softmax", "label: y, predict: probability, optimizer: {adagrad: {rate: 0.1}}", bools, []string{"boost", "reset", "background"}},
+		{"one_vs_rest", "label: y, predict: probability, optimizer: {sgd: {schedule: invscaling}}", bools, []string{"boost", "reset", "background"}},
+		{"mlp", "label: y, predict: probability, units: 8, optimizer: adagrad", bools, []string{"boost", "reset", "background"}},
+		{"mlp", "label: y, units: 8, optimizer: adagrad", numbers, []string{"boost", "reset", "background"}},
+		{"factorization_machine", "label: y, predict: probability, optimizer: adagrad", bools, []string{"boost", "reset", "background"}},
 		{"gaussian_naive_bayes", "label: y, predict: probability", columns(bools), []string{"reset"}},
 		{"hoeffding_tree", "label: y, predict: probability", columns(bools), []string{"reset"}},
 	} {
@@ -335,6 +349,9 @@ func TestReactionsOfOthers(t *testing.T) {
 			t.Logf("%s: %s %.4f, alarm %.4f, %v drifts", c.operator, reaction, got, alarm, drifts)
 			if got >= alarm || drifts < 2 || version != 18000 {
 				t.Errorf("%s: %s has loss %v, alarm %v; %v drifts, version %v", c.operator, reaction, got, alarm, drifts, version)
+			}
+			if swaps, ok := report.Get("swaps"); ok != (reaction == "background") || ok && swaps < 2 {
+				t.Errorf("%s: %s swapped %v times", c.operator, reaction, swaps)
 			}
 		}
 	}

@@ -18,6 +18,8 @@ type scorer interface {
 	// prepare gives weights that were never learnt their first values, lays out the
 	// derivatives of the score, and returns it with these weights.
 	prepare(row int) float64
+	// beside is the same model with weights of its own, for the same columns.
+	beside(p *params) scorer
 }
 
 // scoredConfig says what a model of any score predicts.
@@ -144,6 +146,10 @@ type scored struct {
 	scorer  scorer
 	weight  rowWeight
 	version operators.Col
+
+	rival        scorer  // nil = there is no second model
+	row          int     // what was learnt last
+	goal, counts float64 // its label as a score, and its weight
 }
 
 // newScored finds the label and adds the columns. Who calls sets the scorer, behind
@@ -163,11 +169,22 @@ func (o *scored) with(s scorer, p *params) *scored {
 	if o.scorer, o.params = s, p; p != nil {
 		o.spread = &p.s.Scale
 	}
+	if r := p.rival(); r != nil {
+		second := &scored{scoredLabel: scoredLabel{loss: o.loss}, params: r.second, scorer: s.beside(r.second)}
+		o.rival = second.scorer
+		r.try = func() (float64, error) {
+			score := second.scorer.score(o.row)
+			return o.loss.Value(score, o.goal), second.step(o.row, o.goal, o.counts)
+		}
+	}
 	return o
 }
 
 func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.scorer.of(in)
+	if o.rival != nil {
+		o.rival.of(in)
+	}
 	o.weight.of(in)
 	o.of(in)
 	version := o.version.Of(in).Ints
@@ -206,10 +223,13 @@ func (o *scored) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 // watch lets the reaction see the loss of a row that was learnt.
 func (o *scored) watch(lost, label float64) {
 	r := o.params.react
-	if r != nil && o.number() {
+	if r == nil {
+		return
+	}
+	if o.number() {
 		lost = r.s.Labels.relative(lost, label, true)
 	}
-	if r.forgets(lost) {
+	if r.after(o.loss.Value(o.scoreOut[o.row], o.goal), lost) {
 		o.params.restart()
 	}
 }
@@ -222,16 +242,21 @@ func (o *scored) learn(row int, label, weight float64) error {
 	if err != nil {
 		return err
 	}
+	if err = o.step(row, label, weight); err != nil {
+		st.Scale = before
+		return err
+	}
+	o.row, o.goal, o.counts = row, label, weight
+	return nil
+}
+
+// step moves the weights towards a label, as the score should have been.
+func (o *scored) step(row int, label, weight float64) error {
 	o.params.begin()
 	at := o.scorer.prepare(row)
-	err = errScore
-	if finite(at) {
-		err = o.params.step(o.loss.Gradient(at, label), weight)
-	} else {
+	if !finite(at) {
 		o.params.forget()
+		return errScore
 	}
-	if err != nil {
-		st.Scale = before
-	}
-	return err
+	return o.params.step(o.loss.Gradient(at, label), weight)
 }

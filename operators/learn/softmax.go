@@ -19,7 +19,7 @@ type multinomialConfig struct {
 func (c *multinomialConfig) Fields(f *spec.Fields) {
 	c.fields(f)
 	c.modelFields(f, rates{sgd: 0.05, adagrad: 0.5}, 0)
-	c.reactField(f, reactBoost)
+	c.reactField(f, reactAll)
 }
 
 func (c *multinomialConfig) Check(add func(field, msg, want string)) { c.checkModel(add) }
