@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"unsafe"
 
 	"github.com/parquet-go/parquet-go/format"
 )
@@ -18,10 +19,12 @@ const (
 	mostPage   = 256 << 20    // bytes, compressed or not
 	mostValues = mostPage / 8 // of a page
 	mostDepth  = 64           // of structures within each other
+	mostMemory = 256 << 20    // of what a footer says, bytes
 )
 
-// checkFooter refuses a footer that is too large, or that counts more entries than
-// it could hold.
+// checkFooter refuses a footer that is too large, that counts more entries than it
+// could hold, or whose entries would take too much memory: one of a byte can stand
+// for a structure of hundreds.
 func checkFooter(in io.ReaderAt, size int64) error {
 	var tail [8]byte
 	if _, err := in.ReadAt(tail[:], size-8); err != nil {
@@ -44,6 +47,9 @@ func checkFooter(in io.ReaderAt, size int64) error {
 	if t.fields(nil, 0, 0); t.err != nil {
 		return fmt.Errorf("not a Parquet file, or truncated: footer: %w", t.err)
 	}
+	if t.memory > mostMemory {
+		return fmt.Errorf("the footer asks for %d bytes of memory; at most %d are taken", t.memory, mostMemory)
+	}
 	return nil
 }
 
@@ -63,22 +69,18 @@ func checkPages(in io.ReaderAt, c *format.ColumnMetaData) error {
 		if err != nil {
 			return err
 		}
-		n, data := uint64(0), at+h.length+h.levels
-		switch {
-		case h.plain:
-		case c.Codec == format.Snappy: // its data says itself how long it will be
-			var b [binary.MaxVarintLen64]byte
-			if _, err := in.ReadAt(b[:], data); err != nil && err != io.EOF {
-				return err
+		n := uint64(0)
+		if !h.plain && c.Codec != format.Uncompressed {
+			size := h.compressed - h.levels
+			if c.Codec == format.Snappy { // only how long it will be
+				size = min(size, binary.MaxVarintLen64)
 			}
-			n, _ = binary.Uvarint(b[:])
-		case c.Codec == format.Lz4Raw: // the library takes what is damaged for too little room, and tries with ever more
-			packed = slices.Grow(packed[:0], int(h.compressed-h.levels))[:h.compressed-h.levels]
-			if _, err := in.ReadAt(packed, data); err != nil {
+			packed = slices.Grow(packed[:0], int(size))[:size]
+			if _, err := in.ReadAt(packed, at+h.length+h.levels); err != nil {
 				return fmt.Errorf("not a Parquet file, or truncated: the page at byte %d: %w", at, err)
 			}
 			var whole bool
-			if n, whole = lz4Length(packed); !whole {
+			if n, whole = unpackedLength(c.Codec, packed); !whole {
 				return fmt.Errorf("damaged Parquet data: the page at byte %d is no LZ4", at)
 			}
 		}
@@ -214,9 +216,10 @@ func (h *header) take(outer, field int, v int64) {
 
 // walk goes over Thrift's compact encoding, and builds nothing.
 type walk struct {
-	b   []byte
-	at  int
-	err error
+	b      []byte
+	at     int
+	err    error
+	memory uint64 // that the library takes for the entries of the lists in a footer
 }
 
 var (
@@ -319,6 +322,7 @@ func (t *walk) value(kind byte, depth int) {
 		if n == 15 {
 			n = t.uvarint()
 		}
+		t.memory += n * entrySize(b&15, depth)
 		t.entries(n, depth, b&15)
 	case 11:
 		if n := t.uvarint(); n > 0 {
@@ -330,6 +334,21 @@ func (t *walk) value(kind byte, depth int) {
 	default:
 		t.fail(errThrift)
 	}
+}
+
+// entrySize is the memory for an entry of a list that lies so deep in a footer.
+func entrySize(kind byte, depth int) uint64 {
+	switch {
+	case kind == 8:
+		return 24 // a text, or bytes
+	case kind != 12:
+		return 8
+	case depth == 0: // of the schema, or a row group
+		return uint64(max(unsafe.Sizeof(format.SchemaElement{}), unsafe.Sizeof(format.RowGroup{})))
+	case depth == 2: // of the columns of a row group
+		return uint64(unsafe.Sizeof(format.ColumnChunk{}))
+	}
+	return 32 // statistics of pages, and the like
 }
 
 // entries walks over those of a list or a map. Each takes a byte at least.
