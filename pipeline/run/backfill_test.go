@@ -1,6 +1,7 @@
 package run_test
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"errors"
@@ -146,13 +147,15 @@ func TestBackfill(t *testing.T) {
 		t.Fatal(err)
 	}
 	// From a checkpoint the file is not needed; the cut holds.
-	l = start(store)
+	before := store.Clone()
 	c.produce(all[480:520]) // again: what lies behind the cut is an event of its own
+	l = start(store)
 	c.produce(all[900:])
 	l.await(1, 500+400+20+100)
 	if err := l.stop(); err != nil {
 		t.Fatal(err)
 	}
+	explainBehindCut(t, c, before)
 	l = start(store, other)
 	if err := <-l.done; err == nil || !strings.Contains(err.Error(), "steps already, and the first was not made of clicks=") {
 		t.Errorf("another file for a task with steps: %v", err)
@@ -180,6 +183,25 @@ func TestBackfill(t *testing.T) {
 		if n < 900 && got != w.want[id] {
 			t.Fatalf("%s: %s, evaluating gives %s", id, got, w.want[id])
 		}
+	}
+}
+
+// explainBehindCut takes a prediction apart of a step that begins with rows which the
+// cut leaves out.
+func explainBehindCut(t *testing.T, c *cluster, from state.Inspector) {
+	t.Helper()
+	records := c.read("clicks.predictions")
+	i := slices.IndexFunc(records[400:], func(r connectors.Record) bool { return bytes.HasPrefix(r.Value, []byte(`{"id":500,`)) })
+	r := &records[400+i]
+	id, err := run.ParseOutputID(headerOf(r, "gs-id"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	past := c.open(0, "")
+	defer past.Close()
+	x, err := run.Explain(t.Context(), c.p, past, id, run.RebuildOptions{Formats: formats, Checkpoint: from})
+	if err != nil || !x.Equal || x.Published.Offset != r.Offset {
+		t.Errorf("%v, published as %s: %+v, %v", id, r.Value, x, err)
 	}
 }
 

@@ -189,6 +189,7 @@ func (x *explainer) twin() (err error) {
 	if x.core, err = newCore(x.p, x.id.Task, x.r.o.Formats, o); err != nil {
 		return err
 	}
+	x.core.leaveOut(x.r.t.backfilled)
 	for _, in := range x.core.inputs {
 		in.one = batch.New(in.src.Schema) // a record may hold many rows
 	}
