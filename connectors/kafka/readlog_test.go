@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -102,7 +103,7 @@ func TestOffsetAt(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		for _, x := range []struct{ time, want int64 }{{begun - 1, 0}, {begun, 0}, {begun + 1, 1}, {begun + 300, 3}, {begun + 401, 5}} {
+		for _, x := range []struct{ time, want int64 }{{begun - 1, 0}, {begun, 0}, {begun + 1, 1}, {begun + 300, 3}, {begun + 401, 5}, {math.MaxInt64, 5}} {
 			if got, err := c.OffsetAt(testContext(t), tp, x.time); err != nil || got != x.want {
 				t.Errorf("time %d: offset %d, %v; want %d", x.time-begun, got, err, x.want)
 			}

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"math"
 	"slices"
 	"time"
 
@@ -133,6 +134,20 @@ func (c onlooker) Describe(ctx context.Context, topics []string) (string, []conn
 
 func (c onlooker) Feed(ctx context.Context, from []connectors.Position) (connectors.Feed, error) {
 	return c.past.Feed(ctx, from)
+}
+
+// Resolve finds ends of logs.
+func (c onlooker) Resolve(ctx context.Context, at []connectors.Position) (_ []connectors.Position, err error) {
+	at = slices.Clone(at)
+	for i, p := range at {
+		if p.Next != connectors.Latest {
+			return nil, fmt.Errorf("%v: only the end of the log can be asked for", p.TopicPartition)
+		}
+		if at[i].Next, err = c.past.OffsetAt(ctx, p.TopicPartition, math.MaxInt64); err != nil {
+			return nil, err
+		}
+	}
+	return at, nil
 }
 
 // newRebuild looks at the topics and through the journal, and loads the

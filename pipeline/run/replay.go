@@ -2,7 +2,9 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"time"
 
 	"github.com/gradstream/gradstream/connectors"
 	"github.com/gradstream/gradstream/state"
@@ -160,8 +162,8 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 			return fmt.Errorf("task %d: step %d read partition %d of source %d, which is not this task's", t.id, s.Step, run.Partition, run.Source)
 		}
 		for t.parts[i].next < run.Next {
-			if _, err := t.poll(ctx, i); err != nil {
-				return fmt.Errorf("replaying step %d: %w", s.Step, err)
+			if err := r.poll(ctx, i, run.Next); err != nil {
+				return fmt.Errorf("task %d: replaying step %d: %w", t.id, s.Step, err)
 			}
 			recs, err := r.skipping(i, run.Next, s.Skips)
 			if err != nil {
@@ -196,6 +198,32 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	t.whole = true
 	t.publish(false)
 	return nil
+}
+
+// lostAfter is how long input may stay away that was there before, until it is
+// looked whether it is still there.
+const lostAfter = 5 * time.Second
+
+// poll waits for input of a partition, which a step has read up to an offset: a log
+// that has lost its end since would be waited for without end.
+func (r *replay) poll(ctx context.Context, i int, upTo int64) error {
+	t := r.t
+	wait, cancel := context.WithTimeout(ctx, lostAfter)
+	_, err := t.poll(wait, i)
+	cancel()
+	if !errors.Is(err, context.DeadlineExceeded) || ctx.Err() != nil {
+		return err
+	}
+	tp := t.parts[i].TopicPartition
+	end, err := t.w.cluster.Resolve(ctx, []connectors.Position{{TopicPartition: tp, Next: connectors.Latest}})
+	if err != nil {
+		return err
+	}
+	if end := end[0].Next; end < upTo {
+		return fmt.Errorf("%w; delete the pipeline's topics, group and state folder to start afresh", &connectors.OutOfRangeError{TopicPartition: tp, Offset: upTo - 1, End: end})
+	}
+	_, err = t.poll(ctx, i)
+	return err
 }
 
 // done is called behind the last record.

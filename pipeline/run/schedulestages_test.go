@@ -3,6 +3,7 @@ package run
 import (
 	"context"
 	"errors"
+	"math"
 	"slices"
 	"strings"
 	"testing"
@@ -110,8 +111,14 @@ func (c *simCluster) ReadLog(_ context.Context, tp connectors.TopicPartition, fr
 	return nil
 }
 
-func (c *simCluster) OffsetAt(context.Context, connectors.TopicPartition, int64) (int64, error) {
-	return 0, errors.New("not simulated")
+// OffsetAt knows no times but the end of time.
+func (c *simCluster) OffsetAt(_ context.Context, tp connectors.TopicPartition, at int64) (int64, error) {
+	if at != math.MaxInt64 {
+		return 0, errors.New("not simulated")
+	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.end(tp), nil
 }
 
 func (c *simCluster) Members(context.Context) (int, error) { return 0, nil }

@@ -272,6 +272,39 @@ func TestStopInReplay(t *testing.T) {
 	})
 }
 
+// TestEndLost takes from the end of a source's log what steps were made of that have
+// to be replayed: the task says so in place of waiting for it.
+func TestEndLost(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := parse(t, strings.NewReplacer("BAD", "", "HOW", "error", "partitions: 3", "partitions: 1").Replace(oddYAML))
+		b, tp := newSimBroker(8), connectors.TopicPartition{Topic: "a"}
+		ids(b, "a", 1, 300)
+		s := startSim(t, p, &simCluster{simBroker: b}, memstore.New(), Options{})
+		s.settle()
+		if err := s.end(); err != nil {
+			t.Fatal(err)
+		}
+		clear(b.remote)
+		b.sources[tp] = b.sources[tp][:len(b.sources[tp])-20]
+		want := fmt.Sprintf(": its log ends at %d; the topic has lost records", b.end(tp))
+		check := func(who string, err error) {
+			if err == nil || !strings.Contains(err.Error(), "task 0: replaying step ") || !strings.Contains(err.Error(), ": a[0] has no offset ") || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s ends with %v, want %s", who, err, want)
+			}
+		}
+		s = startSim(t, p, &simCluster{simBroker: b}, memstore.New(), Options{})
+		select {
+		case err := <-s.done:
+			check("the worker", err)
+		case <-time.After(time.Minute):
+			t.Fatalf("it waits: %+v", s.w.Status())
+		}
+		s.stop()
+		_, err := Rebuild(t.Context(), p, s.simCluster, RebuildOptions{Formats: testFormats})
+		check("a rebuild", err)
+	})
+}
+
 // TestGraphChanges takes operators away and adds a source, after clean stops: the
 // checkpoint stays good though it holds other states than the file asks for.
 func TestGraphChanges(t *testing.T) {
