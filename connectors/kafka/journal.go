@@ -17,7 +17,8 @@ import (
 // the one at offset to, which must be a committed record: an open record of
 // Fence. The end of the log is no use as a goal: the last offset is a control
 // record nearly always. Where retention has removed the records at from, reading
-// begins where the log does; the caller sees it by the offsets.
+// begins where the log does; the caller sees it by the offsets. From an offset behind
+// to there is nothing to read.
 func (l *taskLog) ReadJournal(ctx context.Context, from, to int64, yield func(offset int64, record []byte) error) (err error) {
 	ctx, end := l.c.believing(ctx)
 	defer end(&err)
@@ -36,10 +37,12 @@ func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, fro
 			return err
 		}
 		from = max(from, start)
-		if from > to {
+		switch {
+		case start > to:
 			return fmt.Errorf("%v: the record at offset %d is gone: the log starts at %d", tp, to, start)
-		}
-		if from == to && to == own.Offset {
+		case from > to: // the log is not the one it was: whoever misses something says so
+			return nil
+		case from == to && to == own.Offset:
 			return yield(own)
 		}
 		found := false

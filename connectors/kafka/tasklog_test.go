@@ -260,6 +260,7 @@ func TestJournalReads(t *testing.T) {
 		equal(t, "from step 3", journal(t, m, at[2], m.last), all[3:])
 		equal(t, "from behind step 3", journal(t, m, at[2]+1, m.last), all[4:])
 		equal(t, "one", journal(t, m, m.last, m.last), all[6:])
+		equal(t, "from behind the end", journal(t, m, m.last+1, m.last), nil)
 
 		if err := m.ReadJournal(ctx, 0, m.last, func(int64, []byte) error { return errTest }); !errors.Is(err, errTest) {
 			t.Errorf("got %v, want the caller's error", err)

@@ -597,6 +597,24 @@ func TestRefusals(t *testing.T) {
 		_ = l.k.Close()
 		_ = l.store.Close()
 	})
+	t.Run("the journal made anew", func(t *testing.T) {
+		if r, err := c.admin().DeleteTopic(t.Context(), "clicks.journal"); err != nil || r.Err != nil {
+			t.Fatal(r, err)
+		}
+		k := c.open(1, "")
+		if err := k.Create(t.Context(), []connectors.Topic{{Name: "clicks.journal", Partitions: 1}}); err != nil {
+			t.Fatal(err)
+		}
+		_ = k.Close()
+		for at, which := range map[string]string{dir: "local", t.TempDir(): "remote"} {
+			l := c.start(at, run.Options{})
+			if err := l.end(); err == nil || !strings.Contains(err.Error(), "the "+which+" checkpoint holds step ") || !strings.Contains(err.Error(), "but the journal ends before it: the broker lost committed records") {
+				t.Errorf("with a %s checkpoint: ended with %v", which, err)
+			}
+			_ = l.k.Close()
+			_ = l.store.Close()
+		}
+	})
 }
 
 // TestChangedFile changes the pipeline file between a crash and the replay it
