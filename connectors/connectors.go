@@ -222,12 +222,15 @@ type TopicInfo struct {
 	Missing bool
 }
 
+// ErrExists says that a topic that is to be created is there.
+var ErrExists = errors.New("the topic exists")
+
 // Admin is what can be asked and changed about topics and the group.
 type Admin interface {
 	// Describe identifies the cluster and returns what is known of each topic, in
 	// the order asked for.
 	Describe(ctx context.Context, topics []string) (cluster string, infos []TopicInfo, err error)
-	// Create creates topics; one that exists is an error.
+	// Create creates topics; one that exists is an error, [ErrExists].
 	Create(ctx context.Context, topics []Topic) error
 	// Committed returns all positions committed to the group, of any task.
 	Committed(ctx context.Context) ([]Position, error)

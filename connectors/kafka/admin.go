@@ -116,6 +116,9 @@ func (c *Cluster) Create(ctx context.Context, topics []connectors.Topic) error {
 		if said := resp.Topics[i].ErrorMessage; err != nil && said != nil && *said != "" {
 			err = fmt.Errorf("%w: %s", err, *said)
 		}
+		if errors.Is(err, kerr.TopicAlreadyExists) {
+			err = fmt.Errorf("%w: %w", connectors.ErrExists, err)
+		}
 		if err != nil {
 			return explain("creating topic "+name, err)
 		}

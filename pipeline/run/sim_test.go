@@ -168,7 +168,7 @@ func (c *simCluster) Create(_ context.Context, topics []connectors.Topic) error 
 	defer c.mu.Unlock()
 	for _, t := range topics {
 		if _, ok := c.topics[t.Name]; ok {
-			return fmt.Errorf("topic %s exists", t.Name)
+			return fmt.Errorf("%s: %w", t.Name, connectors.ErrExists)
 		}
 		c.topics[t.Name] = connectors.TopicInfo{Topic: t, ID: [16]byte{byte(len(c.topics) + 1)}}
 	}

@@ -2,8 +2,10 @@ package run
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/gradstream/gradstream/connectors"
 	"github.com/gradstream/gradstream/pipeline"
@@ -159,11 +161,55 @@ func survey(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin)
 
 // Prepare checks the topics of a pipeline against the brokers and creates those
 // that are missing and may be created: sources only if createSources says so.
+//
+// Workers that start together for the first time do this together: who finds that
+// topics have come up meanwhile looks at them again.
 func Prepare(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin, createSources bool) (*Topology, error) {
-	topo, topics, err := survey(ctx, p, cluster)
-	if err != nil {
-		return nil, err
+	for {
+		topo, topics, err := survey(ctx, p, cluster)
+		if err != nil {
+			return nil, err
+		}
+		done, err := prepare(ctx, p, cluster, createSources, topo, topics)
+		if err == nil {
+			return done, nil
+		}
+		if !fewerMissing(ctx, p, cluster, topics, errors.Is(err, connectors.ErrExists)) {
+			return nil, err
+		}
 	}
+}
+
+// fewerMissing reports whether topics that were missing are there now. If they must
+// be, it waits until they can be seen.
+func fewerMissing(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin, before []TopicState, must bool) bool {
+	count := func(topics []TopicState) (n int) {
+		for _, t := range topics {
+			if t.Missing {
+				n++
+			}
+		}
+		return n
+	}
+	for try := 0; count(before) > 0; try++ {
+		_, now, err := survey(ctx, p, cluster)
+		if err != nil || count(now) < count(before) {
+			return err == nil
+		}
+		if !must || try == 50 {
+			return false
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return false
+}
+
+// prepare is [Prepare] with what there is.
+func prepare(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin, createSources bool, topo *Topology, topics []TopicState) (_ *Topology, err error) {
 	var missing []connectors.Topic
 	var absent, present []string
 	for _, t := range topics {
