@@ -69,7 +69,7 @@ func (a *app) brokers(ctx context.Context, p *pipeline.Pipeline, look bool) ([]s
 		return []string{addr}, nil, nil
 	}
 	if !errors.Is(err, kafka.ErrNoEmbedded) {
-		return nil, nil, err
+		return nil, nil, fmt.Errorf("the embedded broker in state.dir %s: %w", p.StateDir, err)
 	}
 	data := filepath.Join(p.StateDir, "broker")
 	if _, err := os.Stat(data); look && errors.Is(err, fs.ErrNotExist) {

@@ -48,6 +48,9 @@ func (a *app) runCommand() *cobra.Command {
 				if len(files) > 1 && len(a.history.files) > 0 {
 					return wrongInput("--backfill: it is for one pipeline; %d files are given", len(files))
 				}
+				if _, _, err := security(p.Kafka); err != nil { // before anything runs
+					return fmt.Errorf("pipeline %s: %w", p.Name, err)
+				}
 				if a.backfills, err = a.history.open(cmd.Context(), p); err != nil {
 					return err
 				}
@@ -119,24 +122,17 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 	}()
 	work, ctx := errgroup.WithContext(ctx) // one that fails for good ends the others too: they drain
 	for _, p := range all {
-		addrs, e, err := a.brokers(ctx, p, false)
-		if err != nil {
-			return err
-		}
-		if e != nil {
-			embedded[p.StateDir] = e
-		}
-		one, err := a.start(ctx, p, addrs, reg, instance)
+		one, err := a.begin(ctx, p, embedded, reg, instance)
 		if err != nil && stopped.Err() != nil {
 			a.log.Info("stopped before the pipeline was started", "pipeline", p.Name, "reason", err)
-			err = nil
 			break
 		}
 		if err != nil {
-			return err
+			work.Go(func() error { return err }) // those that run already drain
+			break
 		}
 		defer one.close()
-		server.Add(p, one.worker, addrs)
+		server.Add(p, one.worker, one.broker.addrs)
 		work.Go(func() error { return one.worker.Run(ctx) })
 	}
 	g.Go(func() error {
@@ -150,6 +146,19 @@ func (a *app) run(ctx context.Context, all []*pipeline.Pipeline, ln net.Listener
 		os.Exit(exitFailed)
 	}
 	return oneEach(err)
+}
+
+// begin makes a pipeline ready to run, and its embedded broker, if it has one that
+// nobody runs.
+func (a *app) begin(ctx context.Context, p *pipeline.Pipeline, embedded map[string]*kafka.Embedded, reg prometheus.Registerer, instance string) (*worker, error) {
+	addrs, e, err := a.brokers(ctx, p, false)
+	if err != nil {
+		return nil, err
+	}
+	if e != nil {
+		embedded[p.StateDir] = e
+	}
+	return a.start(ctx, p, addrs, reg, instance)
 }
 
 // worker is a pipeline made ready to run in this process.

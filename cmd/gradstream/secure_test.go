@@ -101,6 +101,27 @@ func TestListenRefusals(t *testing.T) {
 	}
 }
 
+// TestLateCertificate: of several pipelines none runs where one has a certificate
+// that has expired.
+func TestLateCertificate(t *testing.T) {
+	t.Chdir(t.TempDir())
+	late := testcert.NewCA(t, "authority").Issue(t, "worker", time.Now().Add(-time.Hour))
+	for name, kafka := range map[string]string{"first": "{brokers: embedded}", "second": fmt.Sprintf("{brokers: '127.0.0.1:1', tls: {cert: %s, key: %s}}", late.Cert, late.Key)} {
+		text := fmt.Sprintf("pipeline: %s\nkafka: %s\nsources: {in: {topic: in, schema: {id: string}}}\nsinks: {out: {from: in, topic: out}}\n", name, kafka)
+		if err := os.WriteFile(name+".yaml", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var log bytes.Buffer
+	code := execute(t.Context(), []string{"run", "first.yaml", "second.yaml", "--listen", ""}, io.Discard, &log)
+	if code != exitFailed || !strings.HasPrefix(log.String(), "gradstream: pipeline second: kafka.tls: our certificate "+late.Cert+": expired on ") || strings.Count(log.String(), "\n") != 1 {
+		t.Errorf("exit code %d: %s", code, log.String())
+	}
+	if _, err := os.Stat("data"); err == nil {
+		t.Error("the first was run")
+	}
+}
+
 func asInput(err error, to *inputError) bool {
 	i, ok := err.(inputError)
 	*to = i
