@@ -44,7 +44,7 @@ It exits with 1 while workers run, and with 2 if the partitions cannot be adopte
 }
 
 func (a *app) migrate(ctx context.Context, p *pipeline.Pipeline, dry bool) error {
-	b, err := a.connect(ctx, p, connectOptions{look: dry})
+	b, err := a.connect(ctx, p, connectOptions{look: true})
 	if err != nil {
 		return err
 	}

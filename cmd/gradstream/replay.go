@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/gradstream/gradstream/connectors/file"
 	"github.com/gradstream/gradstream/pipeline"
 	"github.com/gradstream/gradstream/pipeline/run"
 	"github.com/gradstream/gradstream/state/memstore"
@@ -59,9 +60,12 @@ It exits with 1 at the first step that comes out differently, and names it.`,
 			if err != nil {
 				return err
 			}
-			for node := range paths {
+			for _, node := range sortedKeys(paths) {
 				if err := hasNode(p, node); err != nil {
 					return err
+				}
+				if err := file.CheckOutput(paths[node]); err != nil { // before the replay, which may take long
+					return wrongInput("--export %s: %w", node, err)
 				}
 			}
 			if task < 0 {

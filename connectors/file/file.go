@@ -72,6 +72,19 @@ func formatOf(path, format string) (string, string, error) {
 	return "", "", fmt.Errorf("%s: unknown format %q; expected %s", path, format, Formats)
 }
 
+// CheckOutput returns why a file cannot be made by Create, as far as its name tells:
+// its format is not known, or its folder is not there.
+func CheckOutput(path string) error {
+	if _, _, err := formatOf(path, ""); err != nil {
+		return err
+	}
+	dir := filepath.Dir(path)
+	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
+		return fmt.Errorf("%s: there is no folder %s", path, dir)
+	}
+	return nil
+}
+
 // Open opens a file for reading. It reads the header of a csv file and the
 // schema of an Arrow or Parquet file, and fails if columns of the schema are missing there.
 func Open(path string, o Options) (connectors.Reader, error) {
