@@ -48,6 +48,13 @@ func TestMajorityElectricity(t *testing.T) {
 	}
 }
 
+func TestMajorityWithoutClasses(t *testing.T) {
+	_, err := optest.Run(definition("majority"), "{label: y, max_classes: 5}", "y:bool\n")
+	if want := "1:25: max_classes is of classes that come as seen, but none are predicted; expected no max_classes, or predict: class"; err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 // CapyMOA's root mean squared errors over the first 1,000 rows of fried: 4.98 for
 // the mean of the target, 5.09 for the fading one, 6.89 for the label before.
 // A half-life of 6.58 rows is their fading factor of 0.9.

@@ -38,13 +38,15 @@ type majorityConfig struct {
 	label   spec.Column
 	predict string
 	most    int
+	given   bool     // max_classes
+	mostAt  spec.Pos // of it
 }
 
 func (c *majorityConfig) Fields(f *spec.Fields) {
 	f.Column(&c.label, "label", "", "What to predict; null = not known yet.").Required().Example("y")
 	f.Enum(&c.predict, "predict", "auto", []string{"auto", "probability", "class"},
 		"What to predict: auto = a probability for a bool label, else a class; probability takes labels that are 0 or 1 as well, class whole numbers and bools by their text.").Pin()
-	f.Int(&c.most, "max_classes", 1000, "Most classes; a row with a further one is rejected.").Within(2, 100_000)
+	f.Int(&c.most, "max_classes", 1000, "Most classes; a row with a further one is rejected.").Within(2, 100_000).Given(&c.given).At(&c.mostAt)
 }
 
 // majorityState counts labels: of false and true, or of the classes in the order seen.
@@ -73,6 +75,9 @@ func newMajority(c *majorityConfig, env *operators.Env) operators.Operator {
 		kind = "probability"
 	}
 	if kind == "probability" {
+		if c.given {
+			env.Errorf(c.mostAt, "expected no max_classes, or predict: class", "max_classes is of classes that come as seen, but none are predicted")
+		}
 		o.kind = operators.Probability
 		o.label = env.In(c.label, batch.Bool, batch.Int64, batch.Float64)
 		o.value = env.AddOwn("probability", batch.Float64, false)

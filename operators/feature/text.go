@@ -29,7 +29,7 @@ type textColumn struct {
 // add appends the features of a text, in ascending order of their hashes.
 func (t *textColumn) add(text []byte, mask uint32, to *batch.Column) {
 	t.token, t.found, t.run = t.token[:0], t.found[:0], 0
-	t.chains[0] = t.seed
+	t.chains[0], t.chars.left = t.seed, mostRunChars
 	for i := 0; i < len(text); {
 		c := text[i]
 		if c < utf8.RuneSelf {
@@ -92,12 +92,17 @@ func (t *textColumn) endToken() {
 	t.token = t.token[:0]
 }
 
+// mostRunChars is of how many characters of a text, with the spaces around tokens, runs
+// are taken: a text may be a megabyte long, and each character begins several.
+const mostRunChars = 1 << 16
+
 // charRuns are runs of neighbouring characters of a token, with a space before and
 // behind it.
 type charRuns struct {
 	seed        uint64
 	least, most int // characters of a run; most 0 = none
 
+	left   int    // characters of the text that may still begin runs
 	marked []byte // the token with its spaces
 	starts []int  // where its characters begin, and its end
 }
@@ -107,14 +112,21 @@ type charRuns struct {
 func (c *charRuns) add(t *textColumn) {
 	c.marked = append(append(append(c.marked[:0], ' '), t.token...), ' ')
 	c.starts = c.starts[:0]
+	end := len(c.marked)
 	for i, b := range c.marked {
-		if utf8.RuneStart(b) {
-			c.starts = append(c.starts, i)
+		if !utf8.RuneStart(b) {
+			continue
 		}
+		if len(c.starts) == c.left {
+			end = i
+			break
+		}
+		c.starts = append(c.starts, i)
 	}
 	n := len(c.starts)
-	c.starts = append(c.starts, len(c.marked))
-	for k := min(c.least, n); k <= min(c.most, n); k++ {
+	c.left -= n
+	c.starts = append(c.starts, end)
+	for k := max(1, min(c.least, n)); k <= min(c.most, n); k++ {
 		for i := 0; i+k <= n; i++ {
 			run := c.marked[c.starts[i]:c.starts[i+k]]
 			h := link(c.seed, run)

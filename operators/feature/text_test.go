@@ -68,3 +68,29 @@ func TestTokens(t *testing.T) {
 		}
 	}
 }
+
+// A token of a megabyte, or as much text in small ones, gives the runs of its first
+// characters, and no more memory is kept for it.
+func TestRunsOfLongTexts(t *testing.T) {
+	for _, text := range []string{strings.Repeat("q", 1<<20), strings.Repeat("ä", 1<<19), strings.Repeat("abc ", 1<<18)} {
+		c := textColumn{count: true, chars: charRuns{least: 3, most: 5}}
+		out := batch.NewColumn(batch.Sparse)
+		c.add([]byte(text), 1<<20-1, out)
+		runs := float32(0)
+		for _, n := range out.Value {
+			runs += n
+		}
+		short := 0
+		if text[0] == 'a' { // each token and its spaces are 5 characters, with 3 + 2 + 1 runs
+			short = mostRunChars / 5 * 6
+		} else {
+			short = 3*mostRunChars - 2 - 3 - 4
+		}
+		if d := int(runs) - short; d < 0 || d > 1 {
+			t.Errorf("%q…: %v runs, want %d", text[:8], runs, short)
+		}
+		if n := cap(c.found) + cap(c.chars.starts); n > 8*mostRunChars {
+			t.Errorf("%q…: room for %d numbers is kept", text[:8], n)
+		}
+	}
+}

@@ -7,6 +7,7 @@ import (
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/pipeline/batch"
 	"github.com/gradstream/gradstream/pipeline/spec"
+	"github.com/gradstream/gradstream/state"
 )
 
 var _ = Family.Add(operators.Define(operators.Spec[conformalConfig]{
@@ -43,21 +44,26 @@ func (c *conformalConfig) Fields(f *spec.Fields) {
 	f.Int(&c.window, "window", 500, "Errors that are remembered.").Within(10, 100_000).Pin()
 }
 
-// conformalVersion is the version of conformalState.
-const conformalVersion = 1
+// conformalVersion is the version of conformalState and errorPage.
+const conformalVersion = 2
 
 type conformalState struct {
 	Rows, Misses int64
-	Shift        float64   // of α from 1 - coverage, so that this may be tuned
-	Errors       []float64 // absolute, a ring once there are window of them
-	Next         int64     // where the next goes
+	Shift        float64 // of α from 1 - coverage, so that this may be tuned
+	N            int64   // errors that are remembered
+	Next         int64   // where the next goes: a ring once there are window of them
 }
+
+// errorPage is a part of the ring of absolute errors, so that a checkpoint writes what
+// has changed and not all of them.
+type errorPage [64]float64
 
 type conformal struct {
 	config                *conformalConfig
 	p                     *operators.Prediction
 	s                     conformalState
-	sorted                []float64 // Errors in ascending order
+	errors                state.Map[uint32, errorPage]
+	sorted                []float64 // the errors in ascending order
 	lower, upper, covered operators.Col
 }
 
@@ -70,6 +76,7 @@ func newConformal(c *conformalConfig, env *operators.Env) operators.Operator {
 	o.upper = env.AddOwn("upper", batch.Float64, true)
 	o.covered = env.AddOwn("covered", batch.Bool, true)
 	env.BindValue("conformal", conformalVersion, &o.s)
+	env.Bind("errors", conformalVersion, &o.errors)
 	env.Report(func(r *operators.Report) {
 		r.Set("rows", float64(o.s.Rows))
 		if o.s.Rows > 0 {
@@ -82,9 +89,8 @@ func newConformal(c *conformalConfig, env *operators.Env) operators.Operator {
 }
 
 func (o *conformal) Process(_ int, in *batch.Batch, out operators.Emitter) error {
-	if len(o.sorted) != len(o.s.Errors) { // the state was loaded
-		o.sorted = append(o.sorted[:0], o.s.Errors...)
-		slices.Sort(o.sorted)
+	if len(o.sorted) != int(o.s.N) { // the state was loaded
+		o.load()
 	}
 	value, label := o.p.Value.Of(in), o.p.Label.Of(in)
 	lower, upper, covered := o.lower.Of(in), o.upper.Of(in), o.covered.Of(in)
@@ -117,6 +123,16 @@ func (o *conformal) Process(_ int, in *batch.Batch, out operators.Emitter) error
 	return out.Emit(in)
 }
 
+// load sorts the errors of a state that was loaded.
+func (o *conformal) load() {
+	o.sorted = slices.Grow(o.sorted[:0], o.config.window)
+	for i := range uint32(o.s.N) {
+		page, _ := o.errors.Get(i / uint32(len(errorPage{})))
+		o.sorted = append(o.sorted, page[i%uint32(len(errorPage{}))])
+	}
+	slices.Sort(o.sorted)
+}
+
 // half is half the width of the interval, below 0 if it has no ends.
 func (o *conformal) half() float64 {
 	n := len(o.sorted)
@@ -142,18 +158,19 @@ func (o *conformal) learn(off float64, missed bool) {
 	// Where predictions are exact even the interval of α = 1 misses nothing; without an
 	// end to α, as many misses would have to follow as rows were exact.
 	s.Shift = min(s.Shift+float64(o.config.rate*toward), 1-(1-o.config.coverage))
-	if len(s.Errors) < o.config.window {
-		if s.Errors == nil {
-			s.Errors = make([]float64, 0, o.config.window)
-			o.sorted = make([]float64, 0, o.config.window)
-		}
-		s.Errors = append(s.Errors, off)
-	} else {
-		at, _ := slices.BinarySearch(o.sorted, s.Errors[s.Next])
-		o.sorted = slices.Delete(o.sorted, at, at+1)
-		s.Errors[s.Next] = off
-		s.Next = (s.Next + 1) % int64(o.config.window)
+	if o.sorted == nil {
+		o.sorted = make([]float64, 0, o.config.window)
 	}
+	const size = int64(len(errorPage{}))
+	was := &o.errors.Ensure(uint32(s.Next / size))[s.Next%size]
+	if s.N < int64(o.config.window) {
+		s.N++
+	} else {
+		at, _ := slices.BinarySearch(o.sorted, *was)
+		o.sorted = slices.Delete(o.sorted, at, at+1)
+	}
+	*was = off
+	s.Next = (s.Next + 1) % int64(o.config.window)
 	at, _ := slices.BinarySearch(o.sorted, off)
 	o.sorted = slices.Insert(o.sorted, at, off)
 }

@@ -80,3 +80,22 @@ func TestConformalBehindExactPredictions(t *testing.T) {
 		t.Errorf("%v of the labels are covered", got)
 	}
 }
+
+// A checkpoint writes the errors that came since the last, not the whole window.
+func TestConformalCheckpoints(t *testing.T) {
+	const header = "p,y\n"
+	h := runner(t, "conformal", "{prediction: p, label: y, window: 10000}", header+strings.Repeat("1,2\n3,5\n", 6000))
+	changed := func() (n int) {
+		for _, s := range h.Node.States() {
+			s.State.Changed(func(_, value []byte) bool { n += len(value); return true })
+		}
+		return n
+	}
+	if n := changed(); n < 80_000 {
+		t.Errorf("the first writes %d bytes", n)
+	}
+	feed(t, h, header+"1,4\n")
+	if n := changed(); n > 1000 {
+		t.Errorf("a row later %d bytes are written", n)
+	}
+}

@@ -57,17 +57,13 @@ func (o *hoeffdingTree) logDensity(n *treeNode, x []float64, v []int32, class in
 		if k == nullValue || i >= len(n.Values) {
 			continue
 		}
-		all, these := 0.0, 0.0
-		for value, counts := range n.Values[i] {
-			count := at(counts, class)
-			all += count
-			if int32(value) == k {
-				these = count
-			}
-		}
 		// The further values are one, though their number may be far behind the others'.
 		values := min(len(n.Values[i]), len(o.categories.known.Columns[i])+1)
-		sum += exact.Log((these + 1) / (all + float64(values) + 1))
+		these := 0.0
+		if k >= 0 {
+			these = at(at(n.Values[i], int(k)), class)
+		}
+		sum += exact.Log((these + 1) / (at(n.Known[i], class) + float64(values) + 1))
 	}
 	return sum
 }
@@ -84,7 +80,7 @@ func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
 		return
 	}
 	most := len(leaf.Counts) - 1
-	o.left, o.right, o.both, o.all = upTo(o.left, most), upTo(o.right, most), upTo(o.both, most), upTo(o.all, most)
+	o.left, o.right, o.both = upTo(o.left, most), upTo(o.right, most), upTo(o.both, most)
 	var best split
 	first, second := 0.0, 0.0 // gains; no split gains nothing
 	for column := range len(leaf.Ranges) + len(leaf.Values) {
@@ -102,7 +98,6 @@ func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
 	r := exact.Log(float64(max(seen, 2))) / math.Ln2
 	bound := math.Sqrt(float64(r*r) * -exact.Log(o.config.delta) / (2 * n))
 	if first-second > bound || bound < o.config.tie {
-		o.count(leaf, int(best.Column))
 		o.divide(leaf, best)
 		o.split(leaf, best)
 	}
@@ -111,7 +106,6 @@ func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
 // bestOfColumn finds the split of a column that gains most, the first of equals.
 func (o *hoeffdingTree) bestOfColumn(leaf *treeNode, column int) (best split, gain float64) {
 	gain = math.Inf(-1)
-	o.count(leaf, column)
 	try := func(s split) {
 		o.divide(leaf, s)
 		k := len(leaf.Counts)
@@ -148,22 +142,7 @@ func (o *hoeffdingTree) bestOfColumn(leaf *treeNode, column int) (best split, ga
 	return best, gain
 }
 
-// count fills all with the rows of a categorical column by class.
-func (o *hoeffdingTree) count(leaf *treeNode, column int) {
-	c := column - len(leaf.Ranges)
-	if c < 0 {
-		return
-	}
-	clear(o.all)
-	for _, counts := range leaf.Values[c] {
-		for class, n := range counts {
-			o.all[class] += n
-		}
-	}
-}
-
-// divide estimates the class masses on both sides of a split, into left and right,
-// with what count found of the column.
+// divide estimates the class masses on both sides of a split, into left and right.
 func (o *hoeffdingTree) divide(leaf *treeNode, s split) {
 	k := len(leaf.Counts)
 	clear(o.left[:k])
@@ -171,7 +150,7 @@ func (o *hoeffdingTree) divide(leaf *treeNode, s split) {
 	if c := int(s.Column) - len(leaf.Ranges); c >= 0 {
 		copy(o.left, leaf.Values[c][s.Value])
 		for class := range k {
-			o.right[class] = max(0, o.all[class]-o.left[class]) // weights that are not whole are rounded
+			o.right[class] = max(0, at(leaf.Known[c], class)-o.left[class]) // weights that are not whole are rounded
 		}
 		return
 	}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/optest"
+	"github.com/gradstream/gradstream/state"
 )
 
 // A class that hangs on a category and, where that is u, on the sign of a number.
@@ -124,6 +125,41 @@ func TestLongTexts(t *testing.T) {
 		}
 		if n := h.StateSize(); n > 5000 {
 			t.Errorf("%s: a state of %d bytes", operator, n)
+		}
+	}
+}
+
+// What a prediction costs does not depend on how many values a column has had.
+func TestTreeOfManyValues(t *testing.T) {
+	var b strings.Builder
+	b.WriteString("s:string,y:bool\n")
+	for i := range 9000 {
+		fmt.Fprintf(&b, "v%d,%v\n", i%3000, i%3 == 0)
+	}
+	h := runner(t, "hoeffding_tree", "{label: y, categorical: [s], max_values: 5000, leaf: bayes, grace_period: 1000000}", b.String())
+	right, out := 0, h.Output()
+	for row := 6000; row < 9000; row++ {
+		if (out.Col("node.probability").Floats[row] > 0.5) == out.Col("y").Bools[row] {
+			right++
+		}
+	}
+	if right != 3000 {
+		t.Errorf("%d of 3,000 values that decide the class are right", right)
+	}
+	for _, s := range h.Node.States() {
+		nodes, ok := s.State.(*state.Map[uint32, treeNode])
+		if !ok {
+			continue
+		}
+		leaf, _ := nodes.Get(0)
+		for class, known := range leaf.Known[0] {
+			sum := 0.0
+			for _, counts := range leaf.Values[0] {
+				sum += at(counts, class)
+			}
+			if sum != known {
+				t.Errorf("class %d: %v rows by value, %v in all", class, sum, known)
+			}
 		}
 	}
 }

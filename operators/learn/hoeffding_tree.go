@@ -17,7 +17,7 @@ var _ = Family.Add(operators.Define(operators.Spec[hoeffdingConfig]{
 		"by more than Hoeffding's bound √(R² ln(1/δ)/2n), R = log₂ of the number of classes, n = rows of the leaf by their weights, or if the bound is below tie_threshold; a side with less than 1 % of the rows is no split (Domingos, Hulten, KDD 2000; Gaussian counts as in MOA). The two new leaves begin with the classes that the split estimates for them.\n\n" +
 		"leaf: majority predicts the shares of the classes, bayes naive Bayes over the columns within the leaf, and adaptive whichever has been right more often in this leaf, bayes where both are equal.\n\n" +
 		"A null is not counted in its column; below a split it goes the way the larger part went. A row whose label is null is predicted and not learnt. A number beyond ±1e100 rejects the row.\n\n" +
-		"Cost: time in proportion to the depth and to columns times classes, for categorical ones also times their values; every grace_period rows 20 times that. Memory is bounded by max_leaves: each leaf takes 40 bytes for each numeric column and class, and 8 bytes for each value of a categorical column and class; " +
+		"Cost: time in proportion to the depth and to columns times classes; every grace_period rows 20 times that, for categorical columns as often as they have values. Memory is bounded by max_leaves: each leaf takes 40 bytes for each numeric column and class, and 8 bytes for each value of a categorical column and class; " +
 		"a split takes memory, other rows take none. A full tree splits no more and goes on to count.",
 	Role:    operators.Learner,
 	Columns: classColumns,
@@ -59,7 +59,7 @@ func (c *hoeffdingConfig) Fields(f *spec.Fields) {
 }
 
 // treeVersion is the version of the tree's state.
-const treeVersion = 1
+const treeVersion = 2
 
 // treeNode is a leaf, or a split of two.
 type treeNode struct {
@@ -73,6 +73,7 @@ type treeNode struct {
 	Majority, Bayes float64            // rows in which they were right, by weight
 	Ranges          [][]gaussian.Range // by numeric column and class
 	Values          [][][]float64      // weight of rows by categorical column, value and class
+	Known           [][]float64        // the same by column and class, over all values
 }
 
 // split is a question to a row.
@@ -99,7 +100,6 @@ type hoeffdingTree struct {
 
 	shares            []float64 // of the leaf's classes
 	left, right, both []float64 // scratch of a split
-	all               []float64 // rows by class of a categorical column
 }
 
 func newHoeffdingTree(c *hoeffdingConfig, env *operators.Env) operators.Operator {
@@ -206,7 +206,7 @@ func (o *hoeffdingTree) learn(leaf *treeNode, x []float64, v []int32, class int,
 	leaf.Counts = upTo(leaf.Counts, class)
 	leaf.Counts[class] += weight
 	leaf.Ranges = upTo(leaf.Ranges, len(x)-1)
-	leaf.Values = upTo(leaf.Values, len(v)-1)
+	leaf.Values, leaf.Known = upTo(leaf.Values, len(v)-1), upTo(leaf.Known, len(v)-1)
 	for i, y := range x {
 		if !absent(y) {
 			leaf.Ranges[i] = upTo(leaf.Ranges[i], class)
@@ -218,6 +218,8 @@ func (o *hoeffdingTree) learn(leaf *treeNode, x []float64, v []int32, class int,
 			leaf.Values[i] = upTo(leaf.Values[i], int(k))
 			leaf.Values[i][k] = upTo(leaf.Values[i][k], class)
 			leaf.Values[i][k][class] += weight
+			leaf.Known[i] = upTo(leaf.Known[i], class)
+			leaf.Known[i][class] += weight
 		}
 	}
 }

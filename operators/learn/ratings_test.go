@@ -8,17 +8,25 @@ import (
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
-// rating is a row of a stream from a formula: 200 users, 100 items, three true
-// factors, noise, rounded to halves.
-func rating(n uint64) (user, item int64, stars float64) {
-	u := func(x uint64) float64 { return float64(scatter(x)>>11)*0x1p-52 - 1 }
-	i, j := scatter(1_000_000+n)%200, scatter(2_000_000+n)%100
-	r := 3.5 + 0.7*u(10_000+i) + 0.7*u(20_000+j)
+const trueUsers, trueItems = 200, 100
+
+// even is a number from -1 to 1 that follows from x.
+func even(x uint64) float64 { return float64(scatter(x)>>11)*0x1p-52 - 1 }
+
+// taste is what a user thinks of an item, by three factors.
+func taste(user, item uint64) float64 {
+	r := 3.5 + 0.7*even(10_000+user) + 0.7*even(20_000+item)
 	for f := range uint64(3) {
-		r += 1.2 * u(30_000+3*i+f) * u(40_000+3*j+f)
+		r += 1.2 * even(30_000+3*user+f) * even(40_000+3*item+f)
 	}
-	r += 0.4 * u(3_000_000+n)
-	return int64(i), int64(j), math.RoundToEven(2*r) / 2
+	return r
+}
+
+// rating is a row of a stream of users, items and their tastes, with noise, rounded
+// to halves.
+func rating(n uint64) (user, item int64, stars float64) {
+	i, j := scatter(1_000_000+n)%trueUsers, scatter(2_000_000+n)%trueItems
+	return int64(i), int64(j), math.RoundToEven(2*(taste(i, j)+0.4*even(3_000_000+n))) / 2
 }
 
 func ratingRows(n int) *batch.Batch {
@@ -68,33 +76,84 @@ func TestRatings(t *testing.T) {
 }
 
 // Of what users choose by their true factors, BPR ranks the chosen above a drawn
-// item more and more often.
+// item more and more often, and in the end orders all items by what each user thinks
+// of them better than how often they were chosen does, which is the same for all users.
 func TestRankings(t *testing.T) {
 	all := ratingRows(40000)
-	rows := batch.New(all.Schema)
+	schema := batch.NewSchema(all.Schema.Fields[0], all.Schema.Fields[1], batch.Field{Name: "y", Type: batch.Bool, Nullable: true})
+	rows, pairs := batch.New(schema), batch.New(schema)
+	add := func(b *batch.Batch, user, item int64) {
+		b.Cols[0].AppendInt(user)
+		b.Cols[1].AppendInt(item)
+		b.Origin.Append(int64(b.N), 0, int32(b.N))
+		b.N++
+	}
+	var chosen [trueItems]float64
 	for row := range all.N {
 		if all.Cols[2].Floats[row] >= 4.5 {
-			rows.AppendRow(all, row)
+			add(rows, all.Cols[0].Ints[row], all.Cols[1].Ints[row])
+			rows.Cols[2].AppendBool(true)
+			chosen[all.Cols[1].Ints[row]]++
 		}
 	}
-	h, err := optest.Open(definition(t, "bpr"), "{user: user, item: item}", rows.Schema)
+	for user := range int64(trueUsers) {
+		for item := range int64(trueItems) {
+			add(pairs, user, item)
+			pairs.Cols[2].AppendNull()
+		}
+	}
+	h, err := optest.Open(definition(t, "bpr"), "{user: user, item: item, label: y}", schema)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := h.Feed(0, rows); err != nil {
-		t.Fatal(err)
-	}
-	above, half := h.Output().Col("node.above"), rows.N/2
-	first, last := 0.0, 0.0
-	for row := range rows.N {
-		if row < half {
-			first += above.Floats[row] / float64(half)
-		} else {
-			last += above.Floats[row] / float64(rows.N-half)
+	for _, b := range []*batch.Batch{rows, pairs} {
+		if err := h.Feed(0, b); err != nil {
+			t.Fatal(err)
 		}
 	}
-	t.Logf("%d choices, AUC %.4f, then %.4f", rows.N, first, last)
-	if last < first || last < 0.73 {
-		t.Errorf("AUC %.4f in the first half, %.4f in the second", first, last)
+	above, lost, scores := h.Output().Col("node.above"), h.Output().Col("node.loss"), h.Output().Col("node.score").Floats
+	half := rows.N / 2
+	var areas, losses [2]float64
+	for row := range rows.N {
+		k, n := 0, half
+		if row >= half {
+			k, n = 1, rows.N-half
+		}
+		if above.Null(row) != (row == 0) {
+			t.Fatalf("row %d has a pair: %v", row, !above.Null(row))
+		}
+		areas[k] += above.Floats[row] / float64(n)
+		losses[k] += lost.Floats[row] / float64(n)
+	}
+	scores = scores[rows.N:]
+	// agrees is the share of pairs of items that a score puts in the order of the users' tastes.
+	agrees := func(score func(user, item int) float64) float64 {
+		right, n := 0.0, 0.0
+		for user := range trueUsers {
+			for i := range trueItems {
+				for j := range i {
+					d := (taste(uint64(user), uint64(i)) - taste(uint64(user), uint64(j))) * (score(user, i) - score(user, j))
+					if n++; d > 0 {
+						right++
+					} else if d == 0 {
+						right += 0.5
+					}
+				}
+			}
+		}
+		return right / n
+	}
+	learnt := agrees(func(user, item int) float64 { return scores[user*trueItems+item] })
+	popular := agrees(func(_, item int) float64 { return chosen[item] })
+	t.Logf("%d choices, AUC %.4f, then %.4f; loss %.4f, then %.4f; of all pairs of items %.4f are in the users' order, by popularity %.4f",
+		rows.N, areas[0], areas[1], losses[0], losses[1], learnt, popular)
+	if areas[1] < areas[0] || areas[1] < 0.73 {
+		t.Errorf("AUC %.4f in the first half, %.4f in the second", areas[0], areas[1])
+	}
+	if losses[1] > losses[0] || losses[1] > math.Ln2 {
+		t.Errorf("loss %.4f in the first half, %.4f in the second", losses[0], losses[1])
+	}
+	if learnt < popular+0.05 {
+		t.Errorf("%.4f of the pairs are in the users' order, by popularity %.4f", learnt, popular)
 	}
 }
