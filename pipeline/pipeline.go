@@ -74,6 +74,7 @@ type Avro struct {
 	Schema string // of the writer, as JSON
 	Framed bool   // a byte 0 and the four of a schema's id stand before each record
 	ID     uint32 // the id; 0 = any
+	Time   string // the source's column of the event time; "" = none
 }
 
 // Node is an operator in the graph.

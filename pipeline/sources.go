@@ -69,7 +69,7 @@ func (l *loader) avro(c *avroConfig, s *source) *Avro {
 	if c.id > 0 && c.framing != "confluent" {
 		l.errorf(c.at, "expected framing: confluent with it", "id does not go with framing: %s", c.framing)
 	}
-	a := &Avro{Schema: string(data), Framed: c.framing == "confluent", ID: uint32(c.id)}
+	a := &Avro{Schema: string(data), Framed: c.framing == "confluent", ID: uint32(c.id), Time: s.c.time.Name}
 	if l.checkAvro != nil && s.schema != nil && !slices.ContainsFunc(s.schema.Fields, func(f batch.Field) bool { return f.Type == 0 }) {
 		if err := l.checkAvro(a, s.schema); err != nil {
 			l.errorf(c.at, "", "%v", err)

@@ -31,7 +31,7 @@ var formats = run.Formats{
 }
 
 func newAvro(a *pipeline.Avro, s *batch.Schema) (*codec.AvroDecoder, error) {
-	return codec.NewAvro(s, codec.AvroOptions{Schema: a.Schema, Framed: a.Framed, ID: a.ID}, codec.Options{})
+	return codec.NewAvro(s, codec.AvroOptions{Schema: a.Schema, Framed: a.Framed, ID: a.ID, Time: a.Time}, codec.Options{})
 }
 
 func checkAvro(a *pipeline.Avro, s *batch.Schema) error {

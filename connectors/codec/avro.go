@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"github.com/twmb/avro"
@@ -19,6 +17,7 @@ type AvroOptions struct {
 	Schema string // of the writer, as JSON; a record
 	Framed bool   // five bytes stand before each record: 0 and a schema's id, as Confluent's serializers write them
 	ID     uint32 // the id, 0 = any
+	Time   string // column of the event time, "" = none: one of type int64 gets milliseconds, whatever unit the schema gives
 }
 
 // NewAvro returns a decoder of records in Avro's binary encoding. A column takes the
@@ -35,7 +34,7 @@ func NewAvro(s *batch.Schema, a AvroOptions, o Options) (*AvroDecoder, error) {
 		return nil, fmt.Errorf("the Avro schema is of type %s; expected a record", root.Type)
 	}
 	d := &AvroDecoder{schema: s, o: o.bounded(), framed: a.Framed, id: a.ID, set: make([]bool, len(s.Fields))}
-	c := avroCompiler{schema: s, bound: make([]bool, len(s.Fields)), named: map[string]avro.SchemaNode{}, skips: map[string]*avroNode{}}
+	c := avroCompiler{schema: s, time: a.Time, bound: make([]bool, len(s.Fields)), named: map[string]avro.SchemaNode{}, skips: map[string]*avroNode{}}
 	c.collect(root)
 	if d.root, err = c.node(root, "", "", -1); err != nil {
 		return nil, err
@@ -46,204 +45,6 @@ func NewAvro(s *batch.Schema, a AvroOptions, o Options) (*AvroDecoder, error) {
 		}
 	}
 	return d, nil
-}
-
-// avroNode is a type of the writer's schema, and what becomes of its values.
-type avroNode struct {
-	kind     avroKind
-	col      int // column of a value; -1 = it is skipped
-	typ      batch.Type
-	scale    avroScale
-	path     string
-	size     int         // fixed: bytes
-	least    int         // a bound from below of the bytes that a value takes
-	symbols  []string    // enum
-	children []*avroNode // fields of a record, branches of a union, items of an array, values of a map
-}
-
-type avroKind uint8
-
-const (
-	avroNull avroKind = iota
-	avroBoolean
-	avroInt
-	avroLong
-	avroFloat
-	avroDouble
-	avroBytes
-	avroString
-	avroFixed
-	avroEnum
-	avroArray
-	avroMap
-	avroUnion
-	avroRecord
-)
-
-var avroKinds = map[string]avroKind{
-	"null": avroNull, "boolean": avroBoolean, "int": avroInt, "long": avroLong, "float": avroFloat, "double": avroDouble, "bytes": avroBytes,
-	"string": avroString, "fixed": avroFixed, "enum": avroEnum, "array": avroArray, "map": avroMap, "union": avroUnion, "record": avroRecord, "error": avroRecord,
-}
-
-// avroScale is the unit of a number that is a time, as milliseconds: it is multiplied
-// by times, then divided by per.
-type avroScale struct{ times, per int64 }
-
-// avroCompiler makes nodes of a schema.
-type avroCompiler struct {
-	schema *batch.Schema
-	bound  []bool // columns that have a field
-	named  map[string]avro.SchemaNode
-	skips  map[string]*avroNode // nodes of named types that are skipped: they may hold themselves
-}
-
-func fullName(n *avro.SchemaNode) string {
-	if n.Namespace == "" || strings.Contains(n.Name, ".") {
-		return n.Name
-	}
-	return n.Namespace + "." + n.Name
-}
-
-// collect finds the named types.
-func (c *avroCompiler) collect(n *avro.SchemaNode) {
-	if n.Name != "" {
-		c.named[fullName(n)] = *n
-	}
-	for i := range n.Fields {
-		c.collect(&n.Fields[i].Type)
-	}
-	for i := range n.Branches {
-		c.collect(&n.Branches[i])
-	}
-	for _, child := range []*avro.SchemaNode{n.Items, n.Values} {
-		if child != nil {
-			c.collect(child)
-		}
-	}
-}
-
-// below reports whether a column lies inside a path.
-func (c *avroCompiler) below(path string) bool {
-	return slices.ContainsFunc(c.schema.Fields, func(f batch.Field) bool { return path == "" || strings.HasPrefix(f.Name, path+".") })
-}
-
-// node compiles a type, spelt within a namespace, whose values stand at a path, for a
-// column or -1.
-func (c *avroCompiler) node(n *avro.SchemaNode, space, path string, col int) (*avroNode, error) {
-	kind, known := avroKinds[n.Type]
-	if !known {
-		named, ok := c.named[space+"."+n.Type]
-		if !ok {
-			named, ok = c.named[n.Type]
-		}
-		if !ok {
-			return nil, fmt.Errorf("the Avro schema: no type %q", n.Type)
-		}
-		return c.node(&named, space, path, col)
-	}
-	if n.Name != "" {
-		space = ""
-		if full := fullName(n); strings.Contains(full, ".") {
-			space = full[:strings.LastIndexByte(full, '.')]
-		}
-	}
-	// What is inside an array or a map may be there several times: no column takes it.
-	skipped := col < 0 && (strings.Contains(path, "[]") || !c.below(path))
-	if skipped && n.Name != "" {
-		if out := c.skips[fullName(n)]; out != nil {
-			return out, nil
-		}
-	}
-	out := &avroNode{kind: kind, col: col, path: path, size: n.Size, least: 1}
-	if skipped && n.Name != "" {
-		c.skips[fullName(n)] = out
-	}
-	if col >= 0 {
-		f := c.schema.Fields[col]
-		out.typ = f.Type
-		if !out.fits(n) {
-			what := n.Type
-			if n.LogicalType != "" {
-				what += " (" + n.LogicalType + ")"
-			}
-			return nil, fmt.Errorf("column %q is %s; the field of the Avro schema is %s", f.Name, f.TypeString(), what)
-		}
-	}
-	child := func(n *avro.SchemaNode, path string, col int) error {
-		made, err := c.node(n, space, path, col)
-		out.children = append(out.children, made)
-		return err
-	}
-	switch kind {
-	case avroNull:
-		out.least = 0
-	case avroFixed:
-		out.least = n.Size
-	case avroFloat:
-		out.least = 4
-	case avroDouble:
-		out.least = 8
-	case avroEnum:
-		out.symbols = n.Symbols
-	case avroArray:
-		return out, child(n.Items, path+"[]", -1)
-	case avroMap:
-		return out, child(n.Values, path+"[]", -1)
-	case avroUnion:
-		for i := range n.Branches {
-			if err := child(&n.Branches[i], path, col); err != nil {
-				return nil, err
-			}
-		}
-	case avroRecord:
-		out.least = 0
-		for i := range n.Fields {
-			f := &n.Fields[i]
-			at := f.Name
-			if path != "" {
-				at = path + "." + f.Name
-			}
-			col := -1
-			if !skipped {
-				if col = c.schema.Lookup(at); col >= 0 {
-					c.bound[col] = true
-				}
-			}
-			if err := child(&f.Type, at, col); err != nil {
-				return nil, err
-			}
-			out.least = min(1<<20, out.least+out.children[i].least)
-		}
-	}
-	return out, nil
-}
-
-// fits reports whether the column of a node holds its values.
-func (n *avroNode) fits(of *avro.SchemaNode) bool {
-	switch n.kind {
-	case avroNull, avroUnion:
-		return true
-	case avroBoolean:
-		return n.typ == batch.Bool
-	case avroInt, avroLong:
-		n.scale = avroScale{1, 1}
-		switch strings.TrimPrefix(of.LogicalType, "local-") {
-		case "date":
-			n.scale.times = 86_400_000
-		case "timestamp-micros":
-			n.scale.per = 1000
-		case "timestamp-nanos":
-			n.scale.per = 1_000_000
-		case "time-millis", "time-micros":
-			return n.typ == batch.Int64 || n.typ == batch.Float64
-		}
-		return n.typ == batch.Int64 || n.typ == batch.Float64 || n.typ == batch.Timestamp
-	case avroFloat, avroDouble:
-		return n.typ == batch.Float64
-	case avroString, avroEnum:
-		return n.typ == batch.String
-	}
-	return false
 }
 
 // AvroDecoder decodes records of one row. See [NewAvro].

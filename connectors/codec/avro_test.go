@@ -87,6 +87,42 @@ func TestAvro(t *testing.T) {
 	}
 }
 
+// An int64 column that is the event time has milliseconds, whatever the unit of the
+// schema; any other one has the number as it stands.
+func TestAvroTimes(t *testing.T) {
+	at := time.Date(1969, 12, 31, 23, 59, 58, 123_456_789, time.UTC)
+	for _, c := range []struct {
+		field         string
+		value         any
+		time, another int64
+	}{
+		{`{"type": "long", "logicalType": "timestamp-millis"}`, at, -1877, -1877},
+		{`{"type": "long", "logicalType": "timestamp-micros"}`, at, -1877, -1_876_544},
+		{`{"type": "long", "logicalType": "timestamp-nanos"}`, at, -1877, -1_876_543_211},
+		{`{"type": "long", "logicalType": "local-timestamp-micros"}`, int64(-1_876_544), -1877, -1_876_544},
+		{`["null", {"type": "long", "logicalType": "timestamp-micros"}]`, at, -1877, -1_876_544},
+		{`{"type": "int", "logicalType": "date"}`, at.AddDate(0, 0, 3).Truncate(24 * time.Hour), 2 * 86_400_000, 2},
+		{`"long"`, int64(-5), -5, -5},
+	} {
+		text := `{"type": "record", "name": "r", "fields": [{"name": "a", "type": ` + c.field + `}]}`
+		record, err := avro.MustParse(text).Encode(map[string]any{"a": c.value})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for column, want := range map[string]int64{"a": c.time, "": c.another} {
+			into := batch.New(schema("a: int64"))
+			if _, err := avroDecoder(t, text, AvroOptions{Time: column}, "a: int64").Decode(record, into); err != nil || into.Cols[0].Ints[0] != want {
+				t.Errorf("%s, time column %q: %d, %v, want %d", c.field, column, into.Cols[0].Ints, err, want)
+			}
+		}
+	}
+	text := `{"type": "record", "name": "r", "fields": [{"name": "a", "type": {"type": "long", "logicalType": "timestamp-micros"}}]}`
+	_, err := avroDecoder(t, text, AvroOptions{Time: "a"}, "a: int64").Decode(binary.AppendVarint(nil, 1<<60), batch.New(schema("a: int64")))
+	if want := "column a: 1152921504606846976 is no time of the years 0000 to 9999 (at byte 0)"; fmt.Sprint(err) != want {
+		t.Errorf("%v, want %s", err, want)
+	}
+}
+
 // No column takes what stands inside an array or a map, however it is called.
 func TestAvroInsideArrays(t *testing.T) {
 	const text = `{"type": "record", "name": "r", "fields": [{"name": "a", "type": {"type": "array", "items": {"type": "record", "name": "s", "fields": [{"name": "x", "type": "long"}]}}}]}`
