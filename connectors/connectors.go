@@ -127,7 +127,8 @@ type Fetch struct {
 type Feed interface {
 	// Poll returns the next run of records, at most limit, of the given partition
 	// or, if only is nil, of any; or waits for some. A fetch may hold no record but
-	// move Next or End. The caller may keep the records.
+	// move Next or End. The slice of records is good until the next Poll that returns
+	// something of the same partition; the bytes that they point to stay.
 	Poll(ctx context.Context, limit int, only *TopicPartition) (Fetch, error)
 	Close() error
 }

@@ -43,10 +43,10 @@ func (h *harness) spawner(ctx context.Context, variant, from, listen string, com
 		args := command(peers.Task{Brokers: brokers, From: from, To: output, Group: name, Commit: commit, Dir: filepath.Join(state, name)})
 		return func() (*process, error) { return start(peers.FirstRecord, nil, args[0], args[1:]...) }, output, nil
 	}
-	if variant == pass {
+	if isPass(variant) {
 		self, err := os.Executable()
 		return func() (*process, error) {
-			return start(firstRecord, nil, self, passCommand, "-brokers", brokers, "-from", from, "-to", output, "-group", name, "-commit", commit.String())
+			return start(firstRecord, nil, self, passCommand, fmt.Sprintf("-plain=%t", variant == plain), "-brokers", brokers, "-from", from, "-to", output, "-group", name, "-commit", commit.String())
 		}, output, err
 	}
 	env, binary := h.environment(name, variant, from, commit), h.binary
@@ -141,14 +141,14 @@ func (h *harness) backlog(ctx context.Context, variant string, round int, profil
 		return nil, fmt.Errorf("stopping: %w", err)
 	}
 	r := measure(all, before, p, h.events)
-	if variant != pass && !isPeer(variant) {
+	if !isPass(variant) && !isPeer(variant) {
 		if r.journaled, err = h.journaled(ctx, variant, source, strings.TrimSuffix(topic, ".predictions")); err != nil {
 			return nil, err
 		}
 		r.PerTxn = float64(r.Transactions) / float64(h.events) * r.PerSec
 	}
 	labels := h.labels
-	if variant == pass {
+	if isPass(variant) {
 		labels = nil
 	}
 	c, err := h.count(ctx, topic, h.events, labels)

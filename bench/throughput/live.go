@@ -81,7 +81,7 @@ func (h *harness) open(ctx context.Context, variant string, seconds int) (l *liv
 	l.events = clicks.New(2)
 	// The pass-through and the peers have a first record only once something was sent.
 	for range 200 {
-		if variant == pass || isPeer(variant) || !l.p.firstRecord().IsZero() {
+		if isPass(variant) || isPeer(variant) || !l.p.firstRecord().IsZero() {
 			break
 		}
 		select {

@@ -11,10 +11,13 @@ import (
 )
 
 const (
-	pass        = "pass" // the variant
+	pass        = "pass"  // the variant
+	plain       = "plain" // another: with a new record an output, and the client's defaults where they do no harm
 	passCommand = "pass-through"
 	firstRecord = "first record" // what it prints when it has one
 )
+
+func isPass(variant string) bool { return variant == pass || variant == plain }
 
 // passThrough is the ceiling: consume, produce, commit, exactly once, and as
 // little else as can be. An output is 31 bytes with the input's id, keyed as the
@@ -26,10 +29,19 @@ func passThrough(ctx context.Context, args []string) error {
 	to := f.String("to", "", "")
 	group := f.String("group", "", "")
 	commit := f.Duration("commit", 100*time.Millisecond, "")
+	plainly := f.Bool("plain", false, "")
 	if err := f.Parse(args); err != nil {
 		return err
 	}
-	s, err := kgo.NewGroupTransactSession(
+	tuned := []kgo.Opt{
+		kgo.FetchMaxBytes(16 << 20),
+		kgo.FetchMaxPartitionBytes(1 << 20),
+		kgo.ProducerLinger(2 * time.Millisecond),
+	}
+	if *plainly {
+		tuned = nil
+	}
+	s, err := kgo.NewGroupTransactSession(append(tuned,
 		kgo.SeedBrokers(*brokers),
 		kgo.ConsumeTopics(*from),
 		kgo.ConsumerGroup(*group),
@@ -38,16 +50,13 @@ func passThrough(ctx context.Context, args []string) error {
 		kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()),
 		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
 		kgo.FetchMaxWait(50*time.Millisecond),
-		kgo.FetchMaxBytes(16<<20),
-		kgo.FetchMaxPartitionBytes(1<<20),
 		kgo.DefaultProduceTopic(*to),
 		kgo.RecordPartitioner(kgo.StickyKeyPartitioner(nil)), // murmur2
 		kgo.ProducerBatchCompression(kgo.NoCompression()),
 		kgo.UnknownTopicRetries(-1),
 		kgo.ProducerBatchMaxBytes(1_000_000),
-		kgo.ProducerLinger(2*time.Millisecond),
 		kgo.MaxBufferedRecords(1<<18),
-	)
+	)...)
 	if err != nil {
 		return err
 	}
@@ -58,6 +67,22 @@ func passThrough(ctx context.Context, args []string) error {
 		if err != nil && failed == nil {
 			failed = err // read after the transaction's end, which waits for all promises
 		}
+	}
+	send := func(fetches kgo.Fetches) {
+		if *plainly {
+			fetches.EachRecord(func(r *kgo.Record) {
+				s.Produce(ctx, &kgo.Record{Key: r.Key, Value: appendCopy(nil, r)}, promise)
+			})
+			return
+		}
+		slab := make([]byte, 0, copyBytes*fetches.NumRecords())
+		fetches.EachRecord(func(r *kgo.Record) {
+			lo := len(slab)
+			slab = appendCopy(slab, r)
+			// The record that came is the one that goes: its key stays.
+			*r = kgo.Record{Key: r.Key, Value: slab[lo:len(slab):len(slab)]}
+			s.Produce(ctx, r, promise)
+		})
 	}
 	started := false
 	for {
@@ -80,16 +105,7 @@ func passThrough(ctx context.Context, args []string) error {
 		}
 		until, cancel := context.WithTimeout(ctx, *commit)
 		for {
-			slab := make([]byte, 0, 31*fetches.NumRecords())
-			fetches.EachRecord(func(r *kgo.Record) {
-				lo := len(slab)
-				slab = append(slab, `{"id":"`...)
-				slab = append(slab, r.Value[7:16]...)
-				slab = append(slab, `","p":0.123456}`...)
-				// The record that came is the one that goes: its key stays.
-				*r = kgo.Record{Key: r.Key, Value: slab[lo:len(slab):len(slab)]}
-				s.Produce(ctx, r, promise)
-			})
+			send(fetches)
 			fetches = s.PollFetches(until)
 			if until.Err() != nil {
 				break
@@ -104,10 +120,7 @@ func passThrough(ctx context.Context, args []string) error {
 			return nil
 		}
 		// The poll that ran into the deadline may have brought records all the same.
-		fetches.EachRecord(func(r *kgo.Record) {
-			*r = kgo.Record{Key: r.Key, Value: append([]byte(`{"id":"`), string(r.Value[7:16])+`","p":0.123456}`...)}
-			s.Produce(ctx, r, promise)
-		})
+		send(fetches)
 		ok, err := s.End(ctx, kgo.TryCommit)
 		if err != nil {
 			return err
@@ -116,4 +129,13 @@ func passThrough(ctx context.Context, args []string) error {
 			return errors.Join(errors.New("a transaction was aborted"), failed)
 		}
 	}
+}
+
+const copyBytes = 31
+
+// appendCopy appends the output of a record.
+func appendCopy(dst []byte, r *kgo.Record) []byte {
+	dst = append(dst, `{"id":"`...)
+	dst = append(dst, r.Value[7:16]...)
+	return append(dst, `","p":0.123456}`...)
 }

@@ -139,7 +139,7 @@ func (r *results) times(peer string, ratio func(ours, peer run) float64) *spread
 	var ours string
 	var of []run
 	for _, x := range r.Runs {
-		if ours == "" && x.Variant != pass && !isPeer(x.Variant) {
+		if ours == "" && !isPass(x.Variant) && !isPeer(x.Variant) {
 			ours = x.Variant
 		}
 		if x.Variant == peer {

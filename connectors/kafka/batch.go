@@ -15,13 +15,20 @@ import (
 // batchHeader is the size of what precedes the records of a batch.
 const batchHeader = 61
 
+// frameHeader is the size of what precedes the records of a batch that is stored (see
+// store), frameEnd of what follows them: the size of a block that there is not.
+const (
+	frameHeader = len(frameStart) + 4
+	frameEnd    = 4
+)
+
 // recordBatch is a batch of records (message format 2) in the making: for one
 // partition, of one transaction.
 type recordBatch struct {
 	topic     string
 	id        [16]byte // of the topic
 	partition int32
-	buf       []byte // room for the header, then the records
+	buf       []byte // room for the headers of batch and frame, then the records
 	n         int32
 	first     int64  // timestamp of the first record
 	most      int64  // greatest timestamp
@@ -31,7 +38,7 @@ type recordBatch struct {
 
 // reset empties the batch.
 func (b *recordBatch) reset() {
-	b.buf, b.n = append(b.buf[:0], make([]byte, batchHeader)...), 0
+	b.buf, b.n = append(b.buf[:0], make([]byte, batchHeader+frameHeader)...), 0
 	b.first, b.most = 0, 0
 }
 
@@ -75,7 +82,7 @@ func (b *recordBatch) add(x *connectors.Packed, i int, id *identity, now int64, 
 		size += varintLen(int64(len(id.header))) + len(id.header) + lengthOf(id.value)
 	}
 	size += varintLen(int64(heads))
-	if b.n > 0 && len(b.buf)+varintLen(int64(size))+size > limit {
+	if b.n > 0 && len(b.buf)+varintLen(int64(size))+size+frameEnd > limit {
 		return false
 	}
 	s := binary.AppendVarint(b.buf, int64(size))
@@ -102,7 +109,7 @@ func appendBytes(dst, b []byte) []byte {
 	return append(binary.AppendVarint(dst, int64(len(b))), b...)
 }
 
-// squeezer compresses the records of one batch after another. A nil one does not.
+// squeezer makes the records of one batch after another smaller. A nil one does not.
 type squeezer struct {
 	by  kgo.Compressor
 	dst bytes.Buffer
@@ -130,16 +137,18 @@ func (s *squeezer) squeeze(records []byte) ([]byte, uint16) {
 	return small, uint16(codec)
 }
 
-// seal completes the batch, compressed if that makes it smaller, into b.wire, which
-// is good until the next reset.
+// seal completes the batch into b.wire, which is good until the next reset: compressed
+// if that makes it smaller, or else stored.
 func (b *recordBatch) seal(who producer, sequence int32, s *squeezer) {
 	const transactional = 0x10
 	attributes := uint16(transactional)
-	b.wire = b.buf
-	if c, codec := s.squeeze(b.buf[batchHeader:]); c != nil && len(c) < len(b.buf)-batchHeader {
+	records := b.buf[batchHeader+frameHeader:]
+	if c, codec := s.squeeze(records); c != nil && len(c) < len(records) {
 		attributes |= codec
 		b.small = append(append(b.small[:0], b.buf[:batchHeader]...), c...)
 		b.wire = b.small
+	} else if b.store() {
+		attributes |= codecLZ4
 	}
 	h, be := b.wire, binary.BigEndian
 	be.PutUint64(h, 0) // base offset
@@ -155,4 +164,30 @@ func (b *recordBatch) seal(who producer, sequence int32, s *squeezer) {
 	be.PutUint32(h[53:], uint32(sequence))
 	be.PutUint32(h[57:], uint32(b.n))
 	be.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
+}
+
+// codecLZ4 is LZ4's number in the attributes of a batch.
+const codecLZ4 = 3
+
+// frameStart begins an LZ4 frame (github.com/lz4/lz4, doc/lz4_Frame_format.md): magic,
+// version 1 with independent blocks of up to 256 KiB, no checksums but that of these
+// options.
+const frameStart = "\x04\x22\x4d\x18\x60\x50\xfb"
+
+// store makes b.wire of the records as they are, in an LZ4 frame of one stored block,
+// and tells whether it did. A broker makes objects of plain records, with key, value
+// and headers, to check them, while it skips through those of a compressed batch; and a
+// stored block is not even copied to be read. One record is not worth it.
+func (b *recordBatch) store() bool {
+	size := len(b.buf) - batchHeader - frameHeader
+	if b.n == 1 || size > enoughBatch {
+		b.wire = b.buf[frameHeader:]
+		return false
+	}
+	const stored = 1 << 31
+	h := b.buf[batchHeader:]
+	binary.LittleEndian.PutUint32(h[copy(h, frameStart):], uint32(size)|stored)
+	b.wire = append(b.buf, make([]byte, frameEnd)...)
+	b.buf = b.wire[:len(b.buf)] // of the memory that has grown
+	return true
 }

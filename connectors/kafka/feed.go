@@ -74,12 +74,23 @@ type feedPart struct {
 	next   int64 // past what was fetched
 	end    int64
 	paused bool
+	lent   []connectors.Record // the last of it was polled, and may be in use until the next poll
+	free   []connectors.Record // to be used again
 }
 
 // chunk is what one fetch brought for a partition.
 type chunk struct {
-	records []connectors.Record
+	records []connectors.Record // not yet polled
+	all     []connectors.Record
 	next    int64
+}
+
+// reclaim takes records back whose time is over. They must not hold on to what was fetched.
+func (p *feedPart) reclaim() {
+	if p.lent != nil {
+		clear(p.lent)
+		p.free, p.lent = p.lent[:0], nil
+	}
 }
 
 // recordOverhead is what a buffered record costs beside its bytes.
@@ -163,6 +174,7 @@ func (fd *feed) take(limit int, only *connectors.TopicPartition) (out connectors
 		if len(p.queue) == 0 || only != nil && p.tp != *only {
 			continue
 		}
+		p.reclaim()
 		head := &p.queue[0]
 		out = connectors.Fetch{TopicPartition: p.tp, Records: head.records, Next: head.next, End: p.end}
 		if len(head.records) > limit {
@@ -170,6 +182,7 @@ func (fd *feed) take(limit int, only *connectors.TopicPartition) (out connectors
 			out.Next = out.Records[limit-1].Offset + 1
 			head.records = head.records[limit:]
 		} else {
+			p.lent = head.all
 			p.queue[0] = chunk{}
 			if p.queue = p.queue[1:]; len(p.queue) == 0 {
 				p.queue = nil // or the array would grow for ever
@@ -271,6 +284,18 @@ func (fd *feed) describe(ctx context.Context, err error) error {
 	return out
 }
 
+// array returns an empty array for n records.
+func (p *feedPart) array(n int) []connectors.Record {
+	p.feed.mu.Lock()
+	a := p.free
+	p.free = nil
+	p.feed.mu.Unlock()
+	if cap(a) >= n && cap(a) <= 4*n {
+		return a
+	}
+	return make([]connectors.Record, 0, n)
+}
+
 // put appends what was fetched of a partition. Key and value are the fetch's own
 // bytes; records and headers each take one allocation.
 func (p *feedPart) put(fp *kgo.FetchPartition) {
@@ -287,7 +312,7 @@ func (p *feedPart) put(fp *kgo.FetchPartition) {
 	c := chunk{next: fp.Records[len(fp.Records)-1].Offset + 1}
 	bytes := 0
 	if n > 0 {
-		c.records = make([]connectors.Record, 0, n)
+		c.records = p.array(n)
 		var headers []connectors.Header
 		if heads > 0 {
 			headers = make([]connectors.Header, 0, heads)
@@ -307,6 +332,7 @@ func (p *feedPart) put(fp *kgo.FetchPartition) {
 			bytes += size(&rec)
 			c.records = append(c.records, rec)
 		}
+		c.all = c.records
 	}
 	for _, r := range fp.Records {
 		r.Recycle()

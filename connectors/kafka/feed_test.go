@@ -337,3 +337,67 @@ func TestFeedGivesUp(t *testing.T) {
 		t.Errorf("brokers that are gone: %v", err)
 	}
 }
+
+// TestFeedLends arrays of records: they are good until something of the same partition
+// is polled, and are then used again without holding on to what they held.
+func TestFeedLends(t *testing.T) {
+	fd := &feed{c: &Cluster{opt: Options{FeedBytes: 1 << 30}}, ready: make(chan struct{}, 1)}
+	for p := range int32(2) {
+		fd.parts = append(fd.parts, &feedPart{feed: fd, tp: connectors.TopicPartition{Topic: "t", Partition: p}})
+	}
+	offset := [2]int64{}
+	put := func(p, n int) {
+		fp := kgo.FetchPartition{Partition: int32(p)}
+		for range n {
+			fp.Records = append(fp.Records, &kgo.Record{Offset: offset[p], Value: fmt.Appendf(nil, "%d/%d", p, offset[p])})
+			offset[p]++
+		}
+		fd.parts[p].put(&fp)
+	}
+	take := func(p, limit int) []connectors.Record {
+		t.Helper()
+		got, ok, err := fd.take(limit, &fd.parts[p].tp)
+		if !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		return got.Records
+	}
+	check := func(p, first, n int, got []connectors.Record) {
+		t.Helper()
+		if len(got) != n {
+			t.Fatalf("%d records, want %d", len(got), n)
+		}
+		for i, r := range got {
+			if want := fmt.Sprintf("%d/%d", p, first+i); string(r.Value) != want || r.Offset != int64(first+i) {
+				t.Fatalf("record %d is %q at offset %d, want %s", i, r.Value, r.Offset, want)
+			}
+		}
+	}
+	put(0, 5)
+	put(1, 5)
+	put(0, 4)
+	put(1, 4)
+	a := take(0, 3)
+	b := take(1, 9)
+	put(0, 5) // must not go into what is lent
+	put(1, 5)
+	check(0, 0, 3, a)
+	check(1, 0, 5, b)
+	a2 := take(0, 9)
+	check(0, 0, 3, a) // the rest of the same fetch
+	check(0, 3, 2, a2)
+	check(1, 0, 5, b)
+	next := take(0, 9)
+	check(0, 5, 4, next)
+	if a[0].Value != nil || a2[0].Value != nil {
+		t.Error("records whose time is over hold on to what was fetched")
+	}
+	put(0, 4)
+	if &fd.parts[0].queue[1].all[0] != &a[0] {
+		t.Error("an array whose time is over is not used again")
+	}
+	check(0, 5, 4, next)
+	check(0, 9, 5, take(0, 9))
+	check(0, 14, 4, take(0, 9))
+	check(1, 5, 4, take(1, 9))
+}

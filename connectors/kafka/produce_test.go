@@ -99,6 +99,38 @@ func TestBatch(t *testing.T) {
 	}
 }
 
+// TestStored looks at what is stored in a frame of LZ4 and what goes plainly; that both
+// can be read is for TestBatch to see, and for the broker tests.
+func TestStored(t *testing.T) {
+	for _, c := range []struct {
+		records, size int
+		stored        bool
+	}{{1, 10, false}, {2, 10, true}, {1000, 100, true}, {2, 130_000, true}, {2, 140_000, false}, {1, 300_000, false}} {
+		var o connectors.Outputs
+		for range c.records {
+			o.Add("t", 0, 0, nil, make([]byte, c.size), nil)
+		}
+		var b recordBatch
+		var id identity
+		for range 2 { // with memory that is used again, too
+			b.reset()
+			for i := range c.records {
+				x := o.Packed(i)
+				if !b.add(&x, i, &id, 1, 1<<20) {
+					t.Fatal("the batch is full")
+				}
+			}
+			b.seal(producer{5, 6}, 7, nil)
+			if codec := b.wire[22] & 7; (codec == codecLZ4) != c.stored || codec != codecLZ4 && codec != 0 {
+				t.Errorf("%d records of %d bytes: codec %d", c.records, c.size, codec)
+			}
+			if n := len(decodeBatch(t, b.wire)); n != c.records {
+				t.Errorf("%d records of %d bytes: %d come out", c.records, c.size, n)
+			}
+		}
+	}
+}
+
 // TestBatchAllocates nothing for a record on the way from a step's outputs to what
 // the client library is given.
 func TestBatchAllocates(t *testing.T) {

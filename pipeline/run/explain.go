@@ -263,7 +263,7 @@ func (x *explainer) emitted(node int, b *batch.Batch) {
 }
 
 func (x *explainer) took(source int, partition int32, recs []connectors.Record) {
-	x.input = append(x.input, portion{source, partition, recs, x.r.t.core.seq})
+	x.input = append(x.input, portion{source, partition, slices.Clone(recs), x.r.t.core.seq})
 }
 
 // fed notes what the sinks hold.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"github.com/gradstream/gradstream/connectors"
@@ -79,7 +80,7 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 			err = fmt.Errorf("task %d: %w", t.id, panicked(r))
 		}
 	}()
-	t.saved = t.w.now()
+	t.saved = t.w.now().Add(-t.headStart())
 	for first := true; ; first = false {
 		s, err := t.buffer(hard)
 		if err != nil {
@@ -115,6 +116,15 @@ func (t *task) compute(hard, soft context.Context, ready chan<- *stepBuffer) (er
 			return err
 		}
 	}
+}
+
+// headStart is how much earlier than after a whole interval the first checkpoint
+// comes. It differs from task to task: a checkpoint takes memory, and what begins
+// together would go on together. Multiples of the golden ratio lie evenly, whichever
+// tasks a worker has.
+func (t *task) headStart() time.Duration {
+	_, part := math.Modf(float64(t.id) * math.Phi)
+	return time.Duration(part * float64(t.w.p.Checkpoint.Local))
 }
 
 // pass seals a step that was made and passes it on to be committed.
