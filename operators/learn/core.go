@@ -33,6 +33,35 @@ type target struct {
 	label    float64 // as the loss takes it
 	gradient float64 // of the loss at the score that predicts
 	weight   float64 // as how many rows it counts
+
+	bounded   bool    // predictions are held to the range of labels,
+	low, high float64 // which this is, as the loss takes labels
+}
+
+// held is the prediction of a score.
+func (t *target) held(score float64) float64 {
+	if t.bounded {
+		return max(t.low, min(t.high, score))
+	}
+	return score
+}
+
+// slope is the derivative of the loss at what a score predicts. Of scores beyond
+// the range it is that of [target.value].
+func (t *target) slope(score float64) float64 { return t.loss.Gradient(t.held(score), t.label) }
+
+// value is the loss of a score that is learnt from. Beyond the range of labels it
+// goes on as a straight line: the matching loss (Helmbold, Kivinen, Warmuth, IEEE
+// Transactions on Neural Networks 10, 1999) of a prediction that is held. It is
+// convex, and a score that says "at least as much as there ever was" of the
+// greatest label is right, however great.
+func (t *target) value(score float64) float64 {
+	at := t.held(score)
+	v := t.loss.Value(at, t.label)
+	if at != score {
+		v += float64(t.loss.Gradient(at, t.label) * (score - at))
+	}
+	return v
 }
 
 var (
@@ -120,7 +149,7 @@ func (m *core) learn(idx []uint32, val []float32, score float64, t target) error
 		if !finite(at) {
 			return errScore
 		}
-		t.gradient = t.loss.Gradient(at, t.label)
+		t.gradient = t.slope(at)
 	}
 	t.gradient = m.clipped(t.gradient)
 	if !m.rule.Joint() {
@@ -177,7 +206,7 @@ func (m *core) adapt(idx []uint32, val []float32, score float64, t target) error
 	if err != nil {
 		return err
 	}
-	u := t.loss.Invariant(score, t.label, float64(m.rule.Rate()*t.weight), norm)
+	u := t.loss.Invariant(t.held(score), t.label, float64(m.rule.Rate()*t.weight), norm)
 	return m.rule.Move(m.data, idx, u)
 }
 

@@ -23,6 +23,7 @@ func TestExplain(t *testing.T) {
 		{"logistic_regression", "{label: y, optimizer: {nesterov: {rate: 0.1}}, intercept: {rate: 0.01}}"},
 		{"linear_regression", "{label: y, optimizer: {sgd: {rate: 0.1}}}"},
 		{"linear_regression", "{label: y, optimizer: adam, loss: huber}"},
+		{"linear_regression", "{label: y, bounds: seen}"},
 	} {
 		tables, err := optest.Parse(header + strings.Join(lines, "\n") + "\n")
 		if err != nil {

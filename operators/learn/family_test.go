@@ -55,6 +55,8 @@ func TestFamily(t *testing.T) {
 	}
 	add("linear_regression", regressRows, "{label: y, optimizer: {sgd: {rate: 1}}, clip: 0, label_scale: none}")
 	add("linear_regression", numberRows, "{label: y}")
+	add("linear_regression", regressRows, "{label: y, bounds: none}")
+	add("linear_regression", numberRows, "{label: y, bounds: none, label_scale: none, optimizer: sgd}")
 	cases = append(cases, moreCases...)
 	cases = append(cases, driftCases...)
 	for i, o := range []string{"sgd", "nesterov", "adagrad", "{ftrl: {l1: 0.01}}", "normalized", "coin", "mixture", "{sgd: {invariant: true}}"} {

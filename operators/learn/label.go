@@ -1,9 +1,17 @@
 package learn
 
-import "math"
+import (
+	"math"
 
-// labelScaleVersion is the version of labelScale.
-const labelScaleVersion = 1
+	"github.com/gradstream/gradstream/operators/learn/loss"
+)
+
+// labelScaleVersion and labelRangeVersion are the versions of labelScale and
+// labelRange.
+const (
+	labelScaleVersion = 1
+	labelRangeVersion = 1
+)
 
 // A label counts as at most labelBound deviations from the mean once labelTrust
 // labels were seen that were not all equal: one sentinel value among ordinary
@@ -76,4 +84,48 @@ func (s *labelScale) relative(lost, label float64, squared bool) float64 {
 		return 0
 	}
 	return min(lost/unit, 1)
+}
+
+// rescale puts a target into the scale of scores.
+func (s *labelScale) rescale(t *target) {
+	if d := s.deviation(); t.loss.Kind == loss.Huber && d > 0 {
+		t.loss.Param = min(t.loss.Param/d, math.MaxFloat64)
+	}
+	t.label, t.low, t.high = s.toScore(t.label), s.toScore(t.low), s.toScore(t.high)
+}
+
+// gainKept is the share of a gain that is kept when the next is taken up.
+const gainKept = 0.99
+
+// labelRange is the range of the labels learnt, to which predictions are held:
+// what was never seen is seldom right, unless the labels leave their range, as
+// they do under a trend. So predictions are let go while holding them costs more
+// than it gains.
+type labelRange struct {
+	N         int64   // labels learnt
+	Low, High float64 // the least and the greatest of them
+	Gain      float64 // by how much holding has lessened the losses of the latest predictions beyond the range
+}
+
+// holds tells that predictions are held to the range: it is known, and that pays.
+func (r *labelRange) holds() bool { return r.N >= labelTrust && r.Gain >= 0 }
+
+// nearest is the number of the range that is nearest to x.
+func (r *labelRange) nearest(x float64) float64 { return max(r.Low, min(r.High, x)) }
+
+// learn takes up a label that counts as weight rows, and what would have been
+// predicted without the range.
+func (r *labelRange) learn(f loss.Func, prediction, label, weight float64) {
+	if r.N >= labelTrust {
+		if held := r.nearest(prediction); held != prediction {
+			const most = 1e300 // of a loss, so that no sum overflows
+			gain := min(most, f.Value(prediction, label)) - min(most, f.Value(held, label))
+			r.Gain = float64(gainKept*r.Gain) + float64(weight*gain)
+		}
+	}
+	if r.N == 0 {
+		r.Low, r.High = label, label
+	}
+	r.N++
+	r.Low, r.High = min(r.Low, label), max(r.High, label)
 }

@@ -172,6 +172,8 @@ func TestStateIdentity(t *testing.T) {
 		{"logistic_regression", "{label: y}", "{label: y}", 128, false},
 		{"linear_regression", "{label: y, optimizer: adagrad}", "{label: y, loss: huber, optimizer: {adagrad: {rate: 1}}}", 64, true},
 		{"linear_regression", "{label: y}", "{label: y, label_scale: none}", 64, false},
+		{"linear_regression", "{label: y}", "{label: y, bounds: none}", 64, true},
+		{"linear_regression", "{label: y, bounds: none}", "{label: y}", 64, true},
 		{"linear_regression", "{label: y}", "{label: y, loss: poisson}", 64, false},
 		{"linear_regression", "{label: y, loss: poisson}", "{label: y, loss: poisson, optimizer: {mixture: {rate: 0.5}}}", 64, true},
 		{"mlp", "{label: z, units: 4}", "{label: z, units: 4, max_classes: 100, clip: 1}", 64, true},

@@ -18,6 +18,7 @@ import (
 const (
 	weightsVersion = 1
 	modelVersion   = 2
+	heldVersion    = 3 // of a model whose predictions are held to the range of the labels
 	ruleVersion    = 1
 )
 
@@ -101,6 +102,7 @@ type plan struct {
 	clip      float64 // bound of the derivative of the loss; 0 = none
 	joint     bool    // the intercept is a row of the table
 	intercept bool
+	version   int // of the state of a model
 }
 
 // rows is how many rows of a table a model takes.
@@ -151,12 +153,14 @@ func newPlan(c *linearConfig, env *operators.Env, gradient func(score, y float64
 	return p
 }
 
-// newLinear makes the model. It returns nil if it complained.
-func newLinear(c *linearConfig, env *operators.Env, gradient func(score, y float64) float64) *linear {
+// newLinear makes the model, whose state has that version. It returns nil if it
+// complained.
+func newLinear(c *linearConfig, env *operators.Env, version int, gradient func(score, y float64) float64) *linear {
 	p := newPlan(c, env, gradient)
 	if p == nil {
 		return nil
 	}
+	p.version = version
 	m := p.model(env, "")
 	m.react = newReaction(&c.driftConfig, p.cfg, env, func() rival {
 		m.rival = &linearRival{first: m, second: p.model(env, background)}
@@ -187,7 +191,7 @@ func (p *plan) model(env *operators.Env, prefix string) *linear {
 	m := &linear{core: p.core(), features: p.features}
 	m.table = env.Weights(prefix+"weights", weightsVersion, p.rows(), p.cfg.Slots())
 	m.table.Apart = p.rows() - p.dim
-	m.state = operators.NewCell(env, prefix+"model", modelVersion, modelState{})
+	m.state = operators.NewCell(env, prefix+"model", p.version, modelState{})
 	m.data = m.table.Data
 	m.ruleState, m.ownState, m.slots = &m.state.V.Rule, &m.state.V.Own, m.state.V.Intercept[:]
 	if p.joint {

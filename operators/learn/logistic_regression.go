@@ -67,7 +67,7 @@ func newLogistic(c *logisticConfig, env *operators.Env) operators.Operator {
 	o.weight = newRowWeight(&c.weightConfig, env)
 	o.weight.classes = c.classWeights
 	checkClassWeights(c.classWeights, c.weightsAt, 2, true, env)
-	o.model = newLinear(&c.linearConfig, env, o.loss.Gradient)
+	o.model = newLinear(&c.linearConfig, env, modelVersion, o.loss.Gradient)
 	o.score = env.AddOwn("score", batch.Float64, false)
 	o.probability = env.AddOwn("probability", batch.Float64, false)
 	o.lost = env.AddOwn("loss", batch.Float64, true)

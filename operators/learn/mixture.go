@@ -32,11 +32,11 @@ func (m *core) credit(t *target, score float64, gradient, credit *[optim.Experts
 		if t.loss.Task() == loss.Regression && t.loss.Kind != loss.Poisson { // whose loss is a logarithm, too
 			rate = m.lossRate(t, score)
 		}
-		least := t.loss.Value(scores[0], t.label)
+		least := t.value(scores[0])
 		for k, s := range scores {
-			credit[k] = t.loss.Value(s, t.label)
+			credit[k] = t.value(s)
 			least = min(least, credit[k])
-			gradient[k] = t.loss.Gradient(s, t.label)
+			gradient[k] = t.slope(s)
 		}
 		for k := range credit {
 			credit[k] = exact.Exp(-min(10, float64(rate*(credit[k]-least))))
@@ -81,7 +81,7 @@ func sharpen(credit *[optim.Experts]float64, weight float64) {
 func (m *core) lossRate(t *target, score float64) float64 {
 	s := &m.rule.Shared
 	s.LossWeight = float64(recentKept*s.LossWeight) + 1
-	s.Loss += (t.loss.Value(score, t.label) - s.Loss) / s.LossWeight
+	s.Loss += (t.loss.Value(t.held(score), t.label) - s.Loss) / s.LossWeight
 	if !(s.Loss > 1e-300) {
 		return 0
 	}

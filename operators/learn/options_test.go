@@ -38,6 +38,7 @@ func TestOptionsThatDoNotFit(t *testing.T) {
 		{"factorization_machine", "{label: n, predict: probability, label_scale: none}", "1:47: label_scale is of labels that are numbers, but a probability is predicted"},
 		{"factorization_machine", "{label: y, label_scale: none}", "1:25: label_scale is of"},
 		{"matrix_factorization", "{user: s, item: s, label: y, label_scale: center}", "1:43: label_scale is of"},
+		{"linear_regression", "{label: n, loss: poisson, bounds: seen}", "bounds does not go with loss: poisson; expected no bounds"},
 	} {
 		if _, err := optest.Run(definition(t, c.operator), c.config, in); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s %s: %v, want an error with %q", c.operator, c.config, err, c.want)

@@ -171,7 +171,7 @@ type aggressiveRegression struct {
 
 func newAggressiveRegression(c *aggressiveRegressionConfig, env *operators.Env) operators.Operator {
 	o := &aggressiveRegression{config: c, label: env.InNumber(c.label), weight: newRowWeight(&c.weightConfig, env)}
-	o.model = newLinear(c.linear(), env, func(float64, float64) float64 { return 1 })
+	o.model = newLinear(c.linear(), env, modelVersion, func(float64, float64) float64 { return 1 })
 	o.prediction = env.AddOwn("prediction", batch.Float64, false)
 	o.lost = env.AddOwn("loss", batch.Float64, true)
 	o.version = env.AddOwn("version", batch.Int64, false)

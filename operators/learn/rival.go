@@ -21,17 +21,17 @@ func (r *linearRival) replace() { r.first.take(r.second) }
 func (r *linearRival) trial() (float64, bool) {
 	b, t := r.second, r.t
 	score := b.score(r.idx, r.val)
-	t.gradient = t.loss.Gradient(score, t.label)
+	t.gradient = t.slope(score)
 	if !finite(score) || b.core.learn(r.idx, r.val, score, t) != nil {
 		return 0, false
 	}
 	b.touch(b.table, r.idx, 0)
-	return t.loss.Value(score, t.label), true
+	return t.loss.Value(t.held(score), t.label), true
 }
 
 // reactTo takes up the loss of a row that the model has learnt, and follows a drift.
 func (m *linear) reactTo(idx []uint32, val []float32, score float64, t target) {
-	lost := t.loss.Value(score, t.label)
+	lost := t.loss.Value(t.held(score), t.label)
 	watched := lost
 	if t.loss.Task() == loss.Regression {
 		watched = m.react.s.Labels.relative(lost, t.label, t.loss.Kind == loss.Squared)

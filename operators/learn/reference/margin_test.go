@@ -80,7 +80,7 @@ func TestFriedLinear(t *testing.T) {
 		want    float64
 	}{
 		{"passive_aggressive_regression: {label: y}", 3.70},
-		{"linear_regression: {label: y, optimizer: {sgd: {rate: 0.005, schedule: {invscaling: {power: 0.25}}}}, l2: 2e-4, label_scale: none, clip: 0}", 4.63},
+		{"linear_regression: {label: y, optimizer: {sgd: {rate: 0.005, schedule: {invscaling: {power: 0.25}}}}, l2: 2e-4, label_scale: none, bounds: none, clip: 0}", 4.63},
 	} {
 		got := chain(t, typed(t, streams, "fried_1000", "y:float64,"+columns), "vectorize: {numeric: ["+columns+"], scale: none}", c.learner, "prediction")
 		_, rmse := got.errors()

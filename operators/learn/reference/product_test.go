@@ -146,8 +146,8 @@ func TestOperatorsAgreeWithFloat64(t *testing.T) {
 		{"nesterov 0.01", "phishing", "logistic_regression: {label: y, optimizer: nesterov}", "probability", loss.Func{}, rated(optim.Nesterov, 0.01), rated(optim.Nesterov, 0.01)},
 		{"ftrl", "phishing", "logistic_regression: {label: y, optimizer: {ftrl: {alpha: 0.05, l2: 1}}, intercept: {rate: 0.01}}", "probability", loss.Func{}, ftrl, plain(0.01)},
 		{"hinge", "phishing", "logistic_regression: {label: y, loss: hinge, optimizer: {sgd: {rate: 0.1}}, intercept: {rate: 0.01}}", "probability", loss.Func{Kind: loss.Hinge}, plain(0.1), plain(0.01)},
-		{"squared", "trump_approval", "linear_regression: {label: y, optimizer: {sgd: {rate: 0.01}}, intercept: {rate: 0.1}, label_scale: none, clip: 0}", "prediction", loss.Func{Kind: loss.Squared}, plain(0.01), plain(0.1)},
-		{"huber", "trump_approval", "linear_regression: {label: y, loss: huber, optimizer: {sgd: {rate: 0.05}}, intercept: {rate: 0.2}, label_scale: none, clip: 0}", "prediction", loss.Func{Kind: loss.Huber, Param: 1}, plain(0.05), plain(0.2)},
+		{"squared", "trump_approval", "linear_regression: {label: y, optimizer: {sgd: {rate: 0.01}}, intercept: {rate: 0.1}, label_scale: none, bounds: none, clip: 0}", "prediction", loss.Func{Kind: loss.Squared}, plain(0.01), plain(0.1)},
+		{"huber", "trump_approval", "linear_regression: {label: y, loss: huber, optimizer: {sgd: {rate: 0.05}}, intercept: {rate: 0.2}, label_scale: none, bounds: none, clip: 0}", "prediction", loss.Func{Kind: loss.Huber, Param: 1}, plain(0.05), plain(0.2)},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			s := load(t, streams, c.set)
