@@ -76,6 +76,13 @@ func (a *app) validateOnline(ctx context.Context, p *pipeline.Pipeline) error {
 		fmt.Fprintf(a.out, "  %-8s %s: %s\n", t.Role, t.Name, state)
 	}
 	fmt.Fprintf(a.out, "  tasks    %d\n", tasks)
+	doubts, err := run.Doubts(ctx, p, b.cluster)
+	if err != nil {
+		return err
+	}
+	for _, d := range doubts {
+		fmt.Fprintf(a.out, "  warning  %s\n", d)
+	}
 	return nil
 }
 

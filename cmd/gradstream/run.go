@@ -192,9 +192,15 @@ func (a *app) start(ctx context.Context, p *pipeline.Pipeline, addrs []string, r
 			return err
 		}
 		defer adm.close()
-		topo, err = run.Prepare(both, p, adm.cluster, p.Kafka.Embedded())
+		if topo, err = run.Prepare(both, p, adm.cluster, p.Kafka.Embedded()); err != nil {
+			return err
+		}
+		doubts, _ := run.Doubts(both, p, adm.cluster) // not every user may ask
+		for _, d := range doubts {
+			a.log.Warn("a topic should be configured otherwise", "pipeline", p.Name, "doubt", d)
+		}
 		prepared = time.Since(begun)
-		return err
+		return nil
 	})
 	err := g.Wait()
 	fail := func(err error) (*worker, error) {

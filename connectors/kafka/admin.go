@@ -147,6 +147,31 @@ func (c *Cluster) Create(ctx context.Context, topics []connectors.Topic) error {
 // createTimeout is how long the controller may take to create topics.
 const createTimeout = 15 * time.Second
 
+// Settings returns the configuration of topics, by topic and key. Those that do not
+// exist, or whose configuration may not be asked for, are left out.
+func (c *Cluster) Settings(ctx context.Context, topics []string) (map[string]map[string]string, error) {
+	all := map[string]map[string]string{}
+	if len(topics) == 0 {
+		return all, nil // none would mean every one
+	}
+	configs, err := c.adm.DescribeTopicConfigs(ctx, topics...)
+	if err != nil {
+		return nil, explain("asking for the configuration of topics", err)
+	}
+	for _, t := range configs {
+		if t.Err != nil {
+			continue
+		}
+		all[t.Name] = map[string]string{}
+		for _, kv := range t.Configs {
+			if kv.Value != nil {
+				all[t.Name][kv.Key] = *kv.Value
+			}
+		}
+	}
+	return all, nil
+}
+
 // Committed returns all positions committed to the group, of any topic.
 func (c *Cluster) Committed(ctx context.Context) ([]connectors.Position, error) {
 	return c.committed(ctx, func(string, int32) bool { return true })
@@ -193,7 +218,8 @@ func (c *Cluster) again(ctx context.Context, doing string, f func(ctx context.Co
 			return nil
 		}
 		gone := w.failed(err)
-		if finalError(err) || ctx.Err() != nil || on.Err() == nil && decide(phaseSend, err) == actStop {
+		act := decide(phaseSend, err)
+		if finalError(err) || act == actFail || ctx.Err() != nil || on.Err() == nil && act == actStop {
 			return explain(doing, err)
 		}
 		if gone != nil {

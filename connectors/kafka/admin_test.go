@@ -35,6 +35,12 @@ func TestTopics(t *testing.T) {
 			!infos[1].Missing || infos[1].Name != e.name+".nowhere" || infos[2].Partitions != 3 || infos[2].ID == infos[0].ID {
 			t.Errorf("got %+v", infos)
 		}
+		if all, err := c.Settings(ctx, []string{b, e.name + ".nowhere"}); err != nil || len(all) != 1 || all[b]["cleanup.policy"] != "compact" {
+			t.Errorf("settings %v, %v", all, err)
+		}
+		if all, err := c.Settings(ctx, nil); err != nil || len(all) != 0 {
+			t.Errorf("settings of no topic: %v, %v", all, err)
+		}
 		if _, infos, _ = c.Describe(ctx, []string{e.name + ".nowhere"}); !infos[0].Missing {
 			t.Error("asking for a topic makes it")
 		}

@@ -47,22 +47,14 @@ func (c *Cluster) learnLimits(ctx context.Context) {
 	if c.limits.asked || len(c.opt.Outputs) == 0 {
 		return
 	}
-	configs, err := c.adm.DescribeTopicConfigs(ctx, c.opt.Outputs...)
+	settings, err := c.Settings(ctx, c.opt.Outputs)
 	if err != nil {
 		return
 	}
 	c.limits.asked, c.limits.most = true, map[string]int32{}
-	for _, topic := range configs {
-		if topic.Err != nil {
-			continue
-		}
-		for _, kv := range topic.Configs {
-			if kv.Key != "max.message.bytes" || kv.Value == nil {
-				continue
-			}
-			if n, err := strconv.Atoi(*kv.Value); err == nil && n > 0 {
-				c.limits.most[topic.Name] = int32(min(n, mostBatchBytes))
-			}
+	for topic, of := range settings {
+		if n, err := strconv.Atoi(of["max.message.bytes"]); err == nil && n > 0 {
+			c.limits.most[topic] = int32(min(n, mostBatchBytes))
 		}
 	}
 }

@@ -358,6 +358,19 @@ func TestTrim(t *testing.T) {
 	})
 }
 
+// A log that brokers do not let us trim is not asked for again and again.
+func TestTrimRefused(t *testing.T) {
+	e := fake(t)
+	l := fenced(t, e.open(t, 1, nil), 0, "a")
+	at := mustCommit(t, l, e.step(1, 1, 0))
+	h := e.fake.Fault(kfake.Fault{Keys: []kmsg.Key{kmsg.DeleteRecords}, Err: kerr.PolicyViolation, Count: 1 << 20})
+	tp := connectors.TopicPartition{Topic: l.c.opt.JournalTopic}
+	_, err := l.Trim(testContext(t), connectors.Position{TopicPartition: tp, Next: at}, 0)
+	if !errors.Is(err, kerr.PolicyViolation) || !strings.Contains(err.Error(), "trimming "+tp.String()) || h.Hits() > 2 {
+		t.Errorf("asked %d times: %v", h.Hits(), err)
+	}
+}
+
 // The cluster is closed while a log is in use, by two goroutines.
 func TestCloseInUse(t *testing.T) {
 	e := fake(t)
