@@ -25,15 +25,12 @@ func murmur2(b []byte) uint32 {
 		h *= m
 		h ^= k
 	}
-	switch len(b) {
-	case 3:
-		h ^= uint32(b[2]) << 16
-		fallthrough
-	case 2:
-		h ^= uint32(b[1]) << 8
-		fallthrough
-	case 1:
-		h ^= uint32(b[0])
+	// The rest, of up to three bytes, without a branch on how many there are: keys of
+	// many lengths come in no order that a processor could foresee.
+	n := len(b)
+	if n > 0 {
+		k := uint32(b[0]) | uint32(b[n>>1])<<(8*(n>>1)) | uint32(b[n-1])<<(8*(n-1))
+		h ^= k
 		h *= m
 	}
 	h ^= h >> 13
