@@ -63,7 +63,11 @@ func (o *Outputs) Identify(header string, prefix []byte) {
 // Add appends a copy of a record. A nil key or value is none. The time is in
 // milliseconds since 1970; 0 = that of sending.
 func (o *Outputs) Add(topic string, partition int32, time int64, key, value []byte, headers []Header) {
-	p := packed{start: len(o.slab), time: time, key: -1, value: -1, partition: partition, topic: o.topicNumber(topic), count: int32(len(headers))}
+	// Written in place: a copy of it would have to wait for what was just written.
+	o.list = append(o.list, packed{})
+	p := &o.list[len(o.list)-1]
+	p.start, p.time, p.key, p.value = len(o.slab), time, -1, -1
+	p.partition, p.topic, p.count = partition, o.topicNumber(topic), int32(len(headers))
 	if key != nil {
 		p.key = int32(len(key))
 	}
@@ -85,7 +89,6 @@ func (o *Outputs) Add(topic string, partition int32, time int64, key, value []by
 		p.headers = int32(len(s) - at)
 	}
 	o.slab = s
-	o.list = append(o.list, p)
 }
 
 func (o *Outputs) topicNumber(topic string) int32 {

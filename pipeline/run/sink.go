@@ -101,12 +101,13 @@ func (k *sink) take(port int, b *batch.Batch) error {
 		if k.slab, err = p.enc.Encode(k.slab, &p.view, row, row+1); err != nil {
 			return err
 		}
-		ref := outputRef{seq: b.Origin.Seq[row], rank: int32(port), partition: partition, hasKey: hasKey,
-			start: start, key: keyEnd, val: len(k.slab), headers: len(k.headers)}
+		k.refs = append(k.refs, outputRef{})
+		ref := &k.refs[len(k.refs)-1]
+		ref.seq, ref.rank, ref.partition, ref.hasKey = b.Origin.Seq[row], int32(port), partition, hasKey
+		ref.start, ref.key, ref.val, ref.headers = start, keyEnd, len(k.slab), len(k.headers)
 		if k.def.Headers == "full" {
 			k.addHeaders(b, row, p.in.Version)
 		}
-		k.refs = append(k.refs, ref)
 	}
 	return nil
 }
