@@ -58,7 +58,7 @@ type Rule[F Float] struct {
 	l1, l2, rho, rest, eps     F
 	beta1, rest1, beta2, rest2 F
 	alpha, beta                F
-	weighs, joint              bool
+	weighs, joint, rateless    bool
 	tiny                       float64
 	correct                    [][2]F  // Adam: its corrections by step count, for the first steps
 	settled                    int64   // Adam: the step count from which on they are 1
@@ -90,6 +90,7 @@ func New[F Float](c Config) (*Rule[F], error) {
 	}
 	r.weighs = c.Kind == Coin || c.Kind == Pistol || c.Kind == Mixture || c.penalised()
 	r.joint = c.Invariant || r.weighs
+	r.rateless = c.Rateless()
 	if c.Beta1 > 0 || c.Beta2 > 0 {
 		r.prepare()
 	}
@@ -167,7 +168,7 @@ func (r *Rule[F]) Step(tab []F, idx []uint32, val []F, grad float64) error {
 	r.room(len(idx))
 	val = val[:len(idx)]
 	g, lr := F(grad), F(0)
-	if !r.cfg.Rateless() {
+	if !r.rateless {
 		lr = F(r.rate())
 	}
 	var done int
