@@ -26,28 +26,45 @@ func (d *jsonDecoder) quick(b []byte, i int, key *jsonKey) int {
 		if b[i] == '-' {
 			neg = 1 // no branch, nor below: no processor foresees signs
 		}
-		mant, point, size := shortNumber(binary.LittleEndian.Uint64(b[i+neg:]))
-		if size == 0 || point > 1 && b[i+neg] == '0' {
+		text := binary.LittleEndian.Uint64(b[i+neg:])
+		x := text ^ ones*'0'
+		other := nonDigits(x)
+		point := bits.TrailingZeros64(other) >> 3 // digits before the decimal point
+		if point == 0 || point >= 7 || point > 1 && b[i+neg] == '0' {
 			return 0
 		}
-		v := float64(int64(mant)) / pow10[(size-point)&7]
-		c.AppendFloat(math.Float64frombits(math.Float64bits(v) | uint64(neg)<<63))
-		if size > point {
-			size++
+		size, end := point, point // digits, and where the number ends
+		if text>>(8*point&63)&0xff == '.' {
+			end = bits.TrailingZeros64(other&(other-1)) >> 3
+			if size = end - 1; size == point || end == 8 {
+				return 0
+			}
+			before := uint64(1)<<(8*point&63) - 1
+			x = x&before | x>>8&^before
 		}
-		return i + neg + size
+		if text>>(8*end&63)&0xdf == 'E' {
+			return 0
+		}
+		v := float64(int64(eightDigits(x<<(-8*size&63)))) / pow10[(size-point)&7]
+		c.AppendFloat(math.Float64frombits(math.Float64bits(v) | uint64(neg)<<63))
+		return i + neg + end
 
 	case batch.Int64, batch.Timestamp:
 		high, at := uint64(0), i
-		if x := binary.LittleEndian.Uint64(b[i:]) ^ ones*'0'; len(b)-i >= 18 && allDigits(x) {
+		x := binary.LittleEndian.Uint64(b[i:]) ^ ones*'0'
+		if len(b)-i >= 18 && nonDigits(x) == 0 {
 			high = eightDigits(x)
 			at += 8
+			x = binary.LittleEndian.Uint64(b[at:]) ^ ones*'0'
 		}
-		mant, point, size := shortNumber(binary.LittleEndian.Uint64(b[at:]))
-		if size == 0 || size != point || b[i] == '0' && at+size > i+1 {
+		size := bits.TrailingZeros64(nonDigits(x)) >> 3
+		if size == 0 || size >= 7 || b[i] == '0' && at+size > i+1 {
 			return 0
 		}
-		c.AppendInt(int64(high*pow10int[size&7] + mant)) // at most 14 digits
+		if end := b[at+size]; end == '.' || end|0x20 == 'e' {
+			return 0
+		}
+		c.AppendInt(int64(high*pow10int[size] + eightDigits(x<<(-8*size&63)))) // at most 14 digits
 		return at + size
 
 	case batch.String:
@@ -100,43 +117,14 @@ func unplain(x uint64) uint64 {
 	return (x | (x - ones*0x20) | (quote - ones) | (slash - ones)) & highs
 }
 
-// allDigits reports whether the eight bytes, each less '0' by exclusive or, are
-// digits.
-func allDigits(x uint64) bool { return (x+ones*0x76|x)&highs == 0 }
+// nonDigits marks, by their high bits, which of eight bytes, each less '0' by exclusive
+// or, are no digits: up to the second one exactly.
+func nonDigits(x uint64) uint64 { return (x + ones*0x76 | x) & highs }
 
 // eightDigits is the number that eight digits, the first in the lowest byte, make.
 func eightDigits(x uint64) uint64 {
 	x = x*10 + x>>8 // pairs
 	return ((x&0x000000ff000000ff)*0x000f424000000064 + (x>>16&0x000000ff000000ff)*0x0000271000000001) >> 32
-}
-
-// shortNumber reads a number without sign or exponent from text, the first byte
-// lowest: mant is its digits, size how many of them there are, point how many
-// stand before the decimal point. Size is 0 if that is not what the text begins
-// with, but for leading zeros, or if it is not seen to end in eight bytes.
-func shortNumber(text uint64) (mant uint64, point, size int) {
-	x := text ^ ones*'0'
-	other := (x + ones*0x76 | x) & highs // up to the second one that is no digit, exact
-	point = bits.TrailingZeros64(other) >> 3
-	if point == 0 || point >= 7 {
-		return 0, 0, 0
-	}
-	end := text >> (8 * point) & 0xff
-	size = point
-	if end == '.' {
-		other &= other - 1
-		size = bits.TrailingZeros64(other)>>3 - 1
-		if size == point || size == 7 {
-			return 0, 0, 0
-		}
-		end = text >> (8 * (size + 1)) & 0xff
-		before := uint64(1)<<(8*point) - 1
-		x = x&before | x>>8&^before
-	}
-	if end|0x20 == 'e' {
-		return 0, 0, 0
-	}
-	return eightDigits(x << (64 - 8*size)), point, size
 }
 
 var pow10int = [8]uint64{1, 10, 100, 1000, 10_000, 100_000, 1_000_000, 10_000_000}
