@@ -13,6 +13,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/klauspost/compress/zstd"
 	"github.com/parquet-go/parquet-go"
 	"github.com/parquet-go/parquet-go/compress"
 	"github.com/parquet-go/parquet-go/encoding/thrift"
@@ -187,17 +188,18 @@ func TestLZ4Length(t *testing.T) {
 	}
 }
 
-// Files of many LZ4 pages are read, pages without a value and dictionaries among them.
-func TestParquetLZ4(t *testing.T) {
+// Files of many packed pages are read, pages without a value and dictionaries among them.
+func TestParquetPacked(t *testing.T) {
 	type row struct {
 		ID   int64   `parquet:"id"`
 		Text *string `parquet:"text,optional,dict"`
 		Note *string `parquet:"note,optional"`
 	}
 	const n = 6000
-	for version := 1; version <= 2; version++ {
+	for i, codec := range []compress.Codec{&parquet.Lz4Raw, &parquet.Lz4Raw, &parquet.Snappy, &parquet.Snappy, &parquet.Gzip, &parquet.Gzip, &parquet.Zstd, &parquet.Zstd, &parquet.Brotli, &parquet.Brotli} {
+		version := 1 + i%2
 		var file bytes.Buffer
-		w := parquet.NewGenericWriter[row](&file, parquet.Compression(&parquet.Lz4Raw), parquet.PageBufferSize(2000), parquet.DataPageVersion(version))
+		w := parquet.NewGenericWriter[row](&file, parquet.Compression(codec), parquet.PageBufferSize(2000), parquet.DataPageVersion(version))
 		for i := range int64(n) {
 			r := row{ID: i}
 			if i%3 == 0 {
@@ -213,7 +215,7 @@ func TestParquetLZ4(t *testing.T) {
 		if err := w.Close(); err != nil {
 			t.Fatal(err)
 		}
-		path := filepath.Join(t.TempDir(), "lz4.parquet")
+		path := filepath.Join(t.TempDir(), "packed.parquet")
 		if err := os.WriteFile(path, file.Bytes(), 0o666); err != nil {
 			t.Fatal(err)
 		}
@@ -228,15 +230,55 @@ func TestParquetLZ4(t *testing.T) {
 		}
 		r.Close()
 		if err != io.EOF || rows.N != n {
-			t.Fatalf("version %d: %d rows, %v", version, rows.N, err)
+			t.Fatalf("%v, version %d: %d rows, %v", codec, version, rows.N, err)
 		}
 		for i := range n {
 			if rows.Cols[0].Ints[i] != int64(i) || rows.Cols[1].Null(i) != (i%3 != 0) || rows.Cols[2].Null(i) != (i <= n-1000) {
-				t.Fatalf("version %d: row %d is another", version, i)
+				t.Fatalf("%v, version %d: row %d is another", codec, version, i)
 			}
 		}
 		if got := rows.Cols[2].TextString(n - 1); got != fmt.Sprint("note ", n-1) {
 			t.Errorf("version %d: the last note is %q", version, got)
+		}
+	}
+}
+
+// What Zstandard frames unpack to is bounded by what their heads say, of frames in a row
+// and such as do not know their length, too.
+func TestZstdBound(t *testing.T) {
+	data := make([]byte, 3_000_000)
+	for k := range data {
+		data[k] = byte(splitmix.Uniform(5, uint64(k)/9) * 7)
+	}
+	var streamed bytes.Buffer // its frame does not give a length
+	w, err := zstd.NewWriter(&streamed)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for rest := data; len(rest) > 0; rest = rest[min(len(rest), 70_000):] {
+		if _, err := w.Write(rest[:min(len(rest), 70_000)]); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Flush(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	whole := w.EncodeAll(data, nil)
+	if n := zstdBound(whole); n != uint64(len(data)) {
+		t.Errorf("of %d bytes: %d", len(data), n)
+	}
+	if n := zstdBound(append(append([]byte{0x50, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, 1, 2, 3}, whole...), whole...)); n != 2*uint64(len(data)) {
+		t.Errorf("two frames behind one that is skipped, of %d bytes each: %d", len(data), n)
+	}
+	if n := zstdBound(streamed.Bytes()); n < uint64(len(data)) || n > 43*zstdBlock {
+		t.Errorf("%d bytes in 43 blocks: %d", len(data), n)
+	}
+	for n := range 200 { // what is cut is no more
+		if b := zstdBound(whole[:n]); b > uint64(len(data)) {
+			t.Fatalf("the first %d bytes: %d", n, b)
 		}
 	}
 }

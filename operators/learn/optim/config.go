@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"math"
-	"strings"
 )
 
 // Kind names a rule.
@@ -39,16 +38,6 @@ func (k Kind) String() string {
 		return kindNames[k]
 	}
 	return fmt.Sprintf("Kind(%d)", uint8(k))
-}
-
-// Parse is the inverse of [Kind.String].
-func Parse(name string) (Kind, error) {
-	for k, n := range kindNames {
-		if n == name {
-			return Kind(k), nil
-		}
-	}
-	return 0, fmt.Errorf("optimizer %q is unknown; one of %s was expected", name, strings.Join(kindNames[:], ", "))
 }
 
 // Config holds the hyper-parameters of a rule. Start from [Defaults]; fields
