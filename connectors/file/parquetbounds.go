@@ -80,7 +80,7 @@ func checkPages(in io.ReaderAt, c *format.ColumnMetaData) error {
 				return fmt.Errorf("not a Parquet file, or truncated: the page at byte %d: %w", at, err)
 			}
 			var whole bool
-			if n, whole = unpackedLength(c.Codec, packed); !whole {
+			if n, whole = unpackedLength(c.Codec, packed, mostPage); !whole {
 				return fmt.Errorf("damaged Parquet data: the page at byte %d is no LZ4", at)
 			}
 		}

@@ -14,8 +14,8 @@ import (
 
 // unpackedLength returns how long a packed page is at most once it is unpacked, and
 // whether it can be one at all. The library unpacks until the data ends, whatever the
-// header of the page says.
-func unpackedLength(codec format.CompressionCodec, packed []byte) (n uint64, whole bool) {
+// header of the page says. Of one that is longer than most it is known only that it is.
+func unpackedLength(codec format.CompressionCodec, packed []byte, most uint64) (n uint64, whole bool) {
 	switch codec {
 	case format.Snappy: // its data says itself how long it will be
 		n, _ = binary.Uvarint(packed)
@@ -23,26 +23,26 @@ func unpackedLength(codec format.CompressionCodec, packed []byte) (n uint64, who
 	case format.Lz4Raw: // the library takes what is damaged for too little room, and tries with ever more
 		return lz4Length(packed)
 	case format.Gzip:
-		if n = 1032 * uint64(len(packed)); n <= mostPage { // deflate packs no tighter
+		if n = 1032 * uint64(len(packed)); n <= most { // deflate packs no tighter
 			return n, true
 		}
 		z, err := gzip.NewReader(bytes.NewReader(packed))
-		return counted(z, err), true
+		return counted(z, err, most), true
 	case format.Zstd:
 		return zstdBound(packed), true
 	case format.Brotli:
-		return counted(brotli.NewReader(bytes.NewReader(packed)), nil), true
+		return counted(brotli.NewReader(bytes.NewReader(packed)), nil, most), true
 	}
 	return 0, true
 }
 
 // counted unpacks to nowhere, up to what is too much. What is damaged is left to the
 // library to say.
-func counted(r io.Reader, err error) uint64 {
+func counted(r io.Reader, err error, most uint64) uint64 {
 	if err != nil {
 		return 0
 	}
-	n, _ := io.Copy(io.Discard, io.LimitReader(r, mostPage+1))
+	n, _ := io.Copy(io.Discard, io.LimitReader(r, int64(most)+1))
 	return uint64(n)
 }
 
