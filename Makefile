@@ -39,7 +39,7 @@ bench: ## measure beside a bare pass-through and other engines on a real Kafka (
 	$(GO) -C bench/plot run . ../results/throughput.json ../results/throughput.png
 
 QUALITY ?= -data ../shared/data
-quality: ## measure predictions beside other learners over the streams in a folder (needs it; python3.11 for the others, which are left out without it; 30 minutes at first, then what is kept is used; QUALITY="-data DIR -quick" for a look)
+quality: ## measure predictions beside other learners over the streams in a folder (needs it; python3.11 and, for MOA, java and mvn for the others, which are left out without; 30 minutes at first, then what is kept is used; QUALITY="-data DIR -quick" for a look)
 	$(GO) run ./bench/quality $(QUALITY) -json bench/results/quality.json
 	$(GO) -C bench/plot run . -quality ../results/quality.json ../results/quality
 

@@ -80,7 +80,7 @@ func (p Peer) Build(ctx context.Context) (func(Task) []string, error) {
 	return run, nil
 }
 
-//go:embed kstreams flink jvm python
+//go:embed kstreams flink jvm moa python
 var sources embed.FS
 
 // cached returns a folder in which build has been run on the sources of some folders, now or by an earlier call.
@@ -185,6 +185,25 @@ func buildFlink(ctx context.Context) (func(Task) []string, error) {
 }
 
 func buildJVM(ctx context.Context, name string, options ...string) (func(Task) []string, error) {
+	run, err := jvm(ctx, []string{name, "jvm"}, append([]string{"-Xmx1g", "-XX:+UseG1GC", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"}, options...)...)
+	if err != nil {
+		return nil, err
+	}
+	return func(t Task) []string {
+		return append(run[:len(run):len(run)], t.Brokers, t.From, t.To, t.Group, strconv.FormatInt(t.Commit.Milliseconds(), 10), t.Dir)
+	}, nil
+}
+
+// MOA returns the program that goes through a stream with a learner of MOA, and its first arguments: those that follow are as
+// python/rivals.py takes them.
+func MOA(ctx context.Context) ([]string, error) {
+	return jvm(ctx, []string{"moa"}, "-Xmx4g", "-XX:+UseParallelGC")
+}
+
+// jvm builds the first of some folders, and returns how its program is run: with the options, and behind what it returns the
+// arguments.
+func jvm(ctx context.Context, folders []string, options ...string) ([]string, error) {
+	name := folders[0]
 	program := "java"
 	if home := os.Getenv("JAVA_HOME"); home != "" {
 		program = filepath.Join(home, "bin", "java")
@@ -193,7 +212,7 @@ func buildJVM(ctx context.Context, name string, options ...string) (func(Task) [
 	if err != nil {
 		return nil, err
 	}
-	dir, err := cached(ctx, name, []string{name, "jvm"}, func(ctx context.Context, dir string) error {
+	dir, err := cached(ctx, name, folders, func(ctx context.Context, dir string) error {
 		mvn, err := find("mvn")
 		if err != nil {
 			return err
@@ -205,11 +224,7 @@ func buildJVM(ctx context.Context, name string, options ...string) (func(Task) [
 	}
 	target := filepath.Join(dir, name, "target")
 	path := filepath.Join(target, "peer.jar") + string(filepath.ListSeparator) + filepath.Join(target, "lib", "*")
-	options = append([]string{java, "-Xmx1g", "-XX:+UseG1GC", "-XX:-UsePerfData", "-Dorg.slf4j.simpleLogger.defaultLogLevel=warn"}, options...)
-	return func(t Task) []string {
-		return append(options[:len(options):len(options)], "-cp", path, "peer.Main",
-			t.Brokers, t.From, t.To, t.Group, strconv.FormatInt(t.Commit.Milliseconds(), 10), t.Dir)
-	}, nil
+	return append(append([]string{java, "-XX:-UsePerfData"}, options...), "-cp", path, "peer.Main"), nil
 }
 
 func buildPython(engine string) func(context.Context) (func(Task) []string, error) {
@@ -243,5 +258,5 @@ func Python(ctx context.Context) (string, error) {
 // PythonIn returns the interpreter of a folder that [Python] returned.
 func PythonIn(dir string) string { return filepath.Join(dir, "venv", "bin", "python") }
 
-// PythonSource returns a file of python/.
-func PythonSource(name string) ([]byte, error) { return sources.ReadFile("python/" + name) }
+// Source returns a file of the sources.
+func Source(path string) ([]byte, error) { return sources.ReadFile(path) }

@@ -6,8 +6,8 @@
 // gradstream is run as its users run it: a pipeline file for each stream, all from
 // one template that knows nothing but which column is what, and `gradstream
 // evaluate`. River, Vowpal Wabbit and scikit-learn are run by the scripts of
-// bench/peers, which needs Python 3.11 and the wheels pinned there: without, they
-// are left out, and said. Nothing is tuned to a stream. Each system writes its
+// bench/peers, which needs Python 3.11 and the wheels pinned there, MOA by its
+// program, which needs java and mvn: without, they are left out, and said. Nothing is tuned to a stream. Each system writes its
 // predictions, row by row, and one piece of code scores them all; so it does those
 // of the predictor that says the last label again.
 //
@@ -79,6 +79,12 @@ func bench(ctx context.Context, args []string, out io.Writer) error {
 		if l.python, err = peers.Python(ctx); err != nil {
 			r.LeftOut = append(r.LeftOut, "what needs Python and was not kept: "+err.Error())
 			fmt.Fprintln(os.Stderr, "LEFT OUT:", r.LeftOut[0])
+		}
+		if slices.ContainsFunc(against, func(v rival) bool { return v.moa }) {
+			if l.moa, err = peers.MOA(ctx); err != nil {
+				r.LeftOut = append(r.LeftOut, "what needs MOA and was not kept: "+err.Error())
+				fmt.Fprintln(os.Stderr, "LEFT OUT:", r.LeftOut[len(r.LeftOut)-1])
+			}
 		}
 	}
 	if l.gradstream == "" {

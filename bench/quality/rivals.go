@@ -9,31 +9,37 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/gradstream/gradstream/bench/peers"
 )
 
-// rival is a configuration of somebody else's learner, as peers/python/rivals.py knows it.
+// rival is a configuration of somebody else's learner, as peers/python/rivals.py knows it, or peers/moa.
 type rival struct {
 	name, title string
 	linear      bool // and so what ours is judged by
+	moa         bool // it is MOA's
 }
 
 var rivals = []rival{
-	{"river", "river linear", true},
-	{"vw", "vw", true},
-	{"vw-sgd", "vw --sgd", true},
-	{"vw-ftrl", "vw --ftrl", true},
-	{"vw-coin", "vw --coin", true},
-	{"sklearn", "sklearn", true},
-	{"river-tree", "river tree", false},
+	{name: "river", title: "river linear", linear: true},
+	{name: "vw", title: "vw", linear: true},
+	{name: "vw-sgd", title: "vw --sgd", linear: true},
+	{name: "vw-ftrl", title: "vw --ftrl", linear: true},
+	{name: "vw-coin", title: "vw --coin", linear: true},
+	{name: "sklearn", title: "sklearn", linear: true},
+	{name: "river-tree", title: "river tree"},
+	{name: "moa-tree", title: "moa tree", moa: true},
+	{name: "moa-forest", title: "moa forest", moa: true},
 }
 
 // lab runs programs and keeps what they made.
 type lab struct {
-	gradstream string // the program
-	folder     string // of files that are kept
-	python     string // what peers.Python returned; "" if there is none
+	gradstream string   // the program
+	folder     string   // of files that are kept
+	python     string   // what peers.Python returned; "" if there is none
+	moa        []string // what peers.MOA returned; nil if there is none
 }
 
 // kept returns the path of a file in the folder and, if it is not there, has it made. What it is made of is part of its
@@ -57,19 +63,21 @@ func (l *lab) kept(name, ending string, of []any, make func(path string) error) 
 // makeStream returns the file of a stream that comes with a library or is drawn from a seed. Python's part need not be there
 // if the file is.
 func (l *lab) makeStream(ctx context.Context, s stream) (string, error) {
-	sources, err := pythonSources("streams.py")
+	sources, err := sourcesOf("python/streams.py", requirements)
 	if err != nil {
 		return "", err
 	}
-	return l.kept(s.name, ".csv.gz", []any{sources}, l.maker(func(path string) error {
+	return l.kept(s.name, ".csv.gz", []any{sources}, maker(l.python != "", func(path string) error {
 		return l.script(ctx, "streams.py", s.name, path)
 	}))
 }
 
-// pythonSources returns a script and the versions of what it runs on.
-func pythonSources(script string) (sources [][]byte, err error) {
-	for _, name := range []string{script, "requirements.txt"} {
-		text, err := peers.PythonSource(name)
+const requirements = "python/requirements.txt" // the versions of what Python's scripts run on
+
+// sourcesOf returns files of the peers' sources.
+func sourcesOf(names ...string) (sources [][]byte, err error) {
+	for _, name := range names {
+		text, err := peers.Source(name)
 		if err != nil {
 			return nil, err
 		}
@@ -78,9 +86,9 @@ func pythonSources(script string) (sources [][]byte, err error) {
 	return sources, nil
 }
 
-// maker returns make, or nothing if there is no Python to make with.
-func (l *lab) maker(make func(path string) error) func(string) error {
-	if l.python == "" {
+// maker returns make, or nothing if there is nothing to make with.
+func maker(able bool, make func(path string) error) func(string) error {
+	if !able {
 		return nil
 	}
 	return make
@@ -88,7 +96,14 @@ func (l *lab) maker(make func(path string) error) func(string) error {
 
 // run returns the predictions of a rival for a stream.
 func (l *lab) run(ctx context.Context, r rival, t *table) (*predictions, error) {
-	sources, err := pythonSources("rivals.py")
+	files, able, script := []string{"python/rivals.py", requirements}, l.python != "", l.script
+	if r.moa {
+		files, able = []string{"moa/src/main/java/peer/Main.java", "moa/pom.xml"}, l.moa != nil
+		script = func(ctx context.Context, _ string, args ...string) error {
+			return program(ctx, append(slices.Clone(l.moa), args...))
+		}
+	}
+	sources, err := sourcesOf(files...)
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +114,7 @@ func (l *lab) run(ctx context.Context, r rival, t *table) (*predictions, error) 
 	about := map[string]any{
 		"task": t.task, "numeric": t.numeric(), "categorical": t.categorical, "text": t.text, "sparse": t.sparse, "classes": t.classes,
 	}
-	path, err := l.kept(t.name+"-"+r.name, ".csv", []any{sources, r.name, about, fmt.Sprintf("%x", sha256.Sum256(data))}, l.maker(func(path string) error {
+	path, err := l.kept(t.name+"-"+r.name, ".csv", []any{sources, r.name, about, fmt.Sprintf("%x", sha256.Sum256(data))}, maker(able, func(path string) error {
 		about["file"] = t.file
 		text, err := json.Marshal(about)
 		if err != nil {
@@ -109,7 +124,7 @@ func (l *lab) run(ctx context.Context, r rival, t *table) (*predictions, error) 
 		if err := os.WriteFile(description, text, 0o644); err != nil {
 			return err
 		}
-		return errors.Join(l.script(ctx, "rivals.py", r.name, description, path), os.Remove(description))
+		return errors.Join(script(ctx, "rivals.py", r.name, description, path), os.Remove(description))
 	}))
 	if err != nil {
 		return nil, err
@@ -119,9 +134,12 @@ func (l *lab) run(ctx context.Context, r rival, t *table) (*predictions, error) 
 
 // script runs one of the Python sources.
 func (l *lab) script(ctx context.Context, name string, args ...string) error {
-	c := exec.CommandContext(ctx, peers.PythonIn(l.python), append([]string{filepath.Join(l.python, "python", name)}, args...)...)
-	if out, err := c.CombinedOutput(); err != nil {
-		return fmt.Errorf("%s %v: %w\n%s", name, args, err, out[max(0, len(out)-2000):])
+	return program(ctx, append([]string{peers.PythonIn(l.python), filepath.Join(l.python, "python", name)}, args...))
+}
+
+func program(ctx context.Context, line []string) error {
+	if out, err := exec.CommandContext(ctx, line[0], line[1:]...).CombinedOutput(); err != nil {
+		return fmt.Errorf("%s: %w\n%s", strings.Join(line, " "), err, out[max(0, len(out)-2000):])
 	}
 	return nil
 }
