@@ -34,7 +34,7 @@ func acls(ctx context.Context, p *pipeline.Pipeline) (needed, create []acl, err 
 		case "source":
 			one.operations = []string{"Read"}
 		case "sink", "errors":
-			one.operations = []string{"Write"}
+			one.operations = []string{"Read", "Write"} // reading: to see that what was written has ended
 		default:
 			one.operations = []string{"Read", "Write"}
 			if t.Name != run.StateTopic(p) {

@@ -120,7 +120,7 @@ func (a *app) connect(ctx context.Context, p *pipeline.Pipeline, o connectOption
 	}
 	b.cluster, err = kafka.Open(ctx, kafka.Options{
 		Brokers: b.addrs, Pipeline: p.Name, Version: version, Sources: topics, Outputs: outputs, Tasks: tasks, TaskOf: taskOf,
-		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, FeedBytes: o.feedBytes, Metrics: o.metrics, LocalSteps: o.local, GiveUp: giveUp, Log: a.log,
+		TLS: b.tls, SASL: b.sasl, InstanceID: o.instance, FeedBytes: o.feedBytes, Metrics: o.metrics, LocalSteps: o.local, StepMeta: run.StepMeta, GiveUp: giveUp, Log: a.log,
 	})
 	if err != nil {
 		b.close()

@@ -178,9 +178,20 @@ func (c *Cluster) Committed(ctx context.Context) ([]connectors.Position, error) 
 }
 
 func (c *Cluster) committed(ctx context.Context, want func(topic string, partition int32) bool) ([]connectors.Position, error) {
+	offsets, _, err := c.groupOffsets(ctx, want, false)
 	var out []connectors.Position
-	err := c.again(ctx, "positions of group "+c.opt.Group, func(ctx context.Context) error {
-		out = out[:0]
+	for _, o := range offsets {
+		out = append(out, connectors.Position{TopicPartition: connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}, Next: o.At})
+	}
+	return out, err
+}
+
+// groupOffsets returns what is committed to the group for the partitions that are
+// wanted, once no transaction is open on it, or at once: then those on which one is
+// open are returned apart.
+func (c *Cluster) groupOffsets(ctx context.Context, want func(topic string, partition int32) bool, atOnce bool) (out, unstable []kadm.OffsetResponse, err error) {
+	err = c.again(ctx, "positions of group "+c.opt.Group, func(ctx context.Context) error {
+		out, unstable = out[:0], unstable[:0]
 		// Stable: an offset fetched plainly right after a commit may be the one before.
 		all, err := c.adm.FetchOffsets(kadm.RequireStable(ctx), c.opt.Group)
 		if errors.Is(err, kerr.GroupIDNotFound) {
@@ -193,17 +204,18 @@ func (c *Cluster) committed(ctx context.Context, want func(topic string, partiti
 			if !want(o.Topic, o.Partition) {
 				continue
 			}
-			if o.Err != nil {
+			switch {
+			case o.Err != nil && atOnce && errors.Is(o.Err, kerr.UnstableOffsetCommit):
+				unstable = append(unstable, o)
+			case o.Err != nil:
 				return o.Err
+			case o.At >= 0:
+				out = append(out, o)
 			}
-			if o.At < 0 {
-				continue
-			}
-			out = append(out, connectors.Position{TopicPartition: connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}, Next: o.At})
 		}
 		return nil
 	})
-	return out, err
+	return out, unstable, err
 }
 
 // again calls f until it succeeds, an error cannot heal, ctx ends, or brokers are

@@ -50,6 +50,11 @@ type Options struct {
 	Tasks   int                                     // number of tasks
 	TaskOf  func(topic string, partition int32) int // default partition mod Tasks
 
+	// StepMeta returns the Meta of the step that a record of the journal is of, "" for
+	// a record that is of none: by it an end of a transaction that brokers have lost is
+	// made good. Without it such a loss is an error.
+	StepMeta func(journal []byte) (string, error)
+
 	// LocalSteps says of which tasks this worker has a local copy of the state, and
 	// the step each is of. It is called whenever the group is rebalanced, from any
 	// goroutine, and must not block: tasks that nobody runs go where their newest
@@ -160,6 +165,10 @@ type Cluster struct {
 	silence *silence
 	tv2     bool // transactions of version 2: one epoch a transaction
 
+	describes bool // brokers tell what transactions are open
+	blind     blind
+	ends      ends
+
 	mu     sync.Mutex
 	fetch  *fetcher // nil until the first feed
 	logs   map[*taskLog]struct{}
@@ -261,6 +270,7 @@ func (c *Cluster) reach(ctx context.Context) error {
 		resp, err := kmsg.NewPtrApiVersionsRequest().RequestWith(attempt, c.admin)
 		cancel()
 		if err == nil {
+			c.describes = slices.ContainsFunc(resp.ApiKeys, func(k kmsg.ApiVersionsResponseApiKey) bool { return k.ApiKey == int16(kmsg.DescribeProducers) })
 			for _, f := range resp.FinalizedFeatures {
 				if f.Name == "transaction.version" {
 					c.tv2 = f.MaxVersionLevel >= 2

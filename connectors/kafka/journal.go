@@ -46,7 +46,7 @@ func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, fro
 			return yield(own)
 		}
 		found := false
-		next, err := l.c.scan(ctx, tp, from, to, func(r *kgo.Record) error {
+		next, err := l.c.scan(ctx, tp, from, to, kgo.ReadCommitted(), func(r *kgo.Record) error {
 			found = r.Offset == to
 			return yield(r)
 		})

@@ -32,7 +32,7 @@ func (c *Cluster) ReadLog(ctx context.Context, tp connectors.TopicPartition, fro
 	for from = max(from, start); from < end; from = max(from, start) {
 		// The last offset below the last stable one is a record's or a marker's, and
 		// markers are delivered: it is always reached.
-		from, err = c.scan(ctx, tp, from, end-1, func(r *kgo.Record) error {
+		from, err = c.scan(ctx, tp, from, end-1, kgo.ReadCommitted(), func(r *kgo.Record) error {
 			rec := connectors.Record{Key: r.Key, Value: r.Value, Offset: r.Offset, Time: r.Timestamp.UnixMilli()}
 			for _, h := range r.Headers {
 				rec.Headers = append(rec.Headers, connectors.Header(h))
@@ -89,15 +89,15 @@ func (c *Cluster) OffsetAt(ctx context.Context, tp connectors.TopicPartition, ms
 	return at, err
 }
 
-// scan reads the committed records of a partition from an offset up to and
-// including the one at offset to, with a client of its own. It ends at the first
-// offset that is not below to, be it a record's or a control record's, and yields
-// none beyond to. It returns the offset to read on from.
-func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, to int64, yield func(r *kgo.Record) error) (next int64, err error) {
+// scan reads the records of a partition from an offset up to and including the one at
+// offset to, with a client of its own: the committed ones, or all, control records
+// among them. It ends at the first offset that is not below to, be it a record's or a
+// control record's, and yields none beyond to. It returns the offset to read on from.
+func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, to int64, which kgo.IsolationLevel, yield func(r *kgo.Record) error) (next int64, err error) {
 	cl, err := c.client(
 		kgo.ConsumePartitions(map[string]map[int32]kgo.Offset{tp.Topic: {tp.Partition: kgo.NoResetOffset().At(from)}}),
 		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
+		kgo.FetchIsolationLevel(which),
 		kgo.KeepControlRecords(),
 		kgo.FetchMaxWait(c.opt.FetchWait),
 		kgo.FetchMaxPartitionBytes(4<<20),
@@ -124,7 +124,7 @@ func (c *Cluster) scan(ctx context.Context, tp connectors.TopicPartition, from, 
 							return next, nil
 						}
 						next, waiting.begun = r.Offset+1, time.Now()
-						if !r.Attrs.IsControl() {
+						if !r.Attrs.IsControl() || which == kgo.ReadUncommitted() {
 							if err := yield(r); err != nil {
 								return next, err
 							}

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"hash/crc32"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -58,11 +59,22 @@ func (l *taskLog) saveState(ctx context.Context, entries func(yield func(key, va
 			if err := l.ckpt.abort(ctx); err != nil {
 				return err
 			}
+			if err := l.mendState(ctx, markerPatience); err != nil {
+				return err
+			}
 			l.unsettled = false
 		}
 		p, err := l.sendState(ctx, entries)
 		if err == nil {
-			return nil
+			// Nothing but this tells that a checkpoint is whole, so what the next owner
+			// finds open was not reported as saved, and it may abort it.
+			var ds []dangling
+			if ds, err = l.ckpt.open(ctx, l.stateAt(), markerPatience); err == nil && len(ds) == 0 {
+				return nil
+			}
+			if err == nil {
+				err = fmt.Errorf("%s: %s", defect, named(ds))
+			}
 		}
 		l.unsettled = true
 		var own entriesError
@@ -82,6 +94,20 @@ func (l *taskLog) saveState(ctx context.Context, entries func(yield func(key, va
 			return err
 		}
 	}
+}
+
+// stateAt is where the task's state is.
+func (l *taskLog) stateAt() []connectors.TopicPartition {
+	return []connectors.TopicPartition{{Topic: l.c.opt.StateTopic, Partition: int32(l.task)}}
+}
+
+// mendState aborts what an earlier transaction may have left open in the state topic.
+func (l *taskLog) mendState(ctx context.Context, patience time.Duration) error {
+	ds, err := l.ckpt.open(ctx, l.stateAt(), patience)
+	if err != nil || len(ds) == 0 {
+		return err
+	}
+	return l.ckpt.drop(ctx, ds, nil)
 }
 
 func (l *taskLog) sendState(ctx context.Context, entries func(yield func(key, value []byte) error) error) (phase, error) {

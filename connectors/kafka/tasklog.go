@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -40,10 +41,11 @@ type taskLog struct {
 	prefix string
 
 	out, ckpt *txnClient // nil before Fence
-	open      []byte     // the open record, written again where an outcome is unknown
-	last      int64      // offset of the latest record of ours in the journal
-	opened    int64      // offset there of the open record of the last Fence
-	dead      error      // set once the log may not be used any more
+	outputs   []connectors.TopicPartition
+	open      []byte // the open record, written again where an outcome is unknown
+	last      int64  // offset of the latest record of ours in the journal
+	opened    int64  // offset there of the open record of the last Fence
+	dead      error  // set once the log may not be used any more
 
 	// Of the goroutine that saves and loads state, but for Fence.
 	marked    int64 // offset of our open record in the state topic; -1 if there is no such topic
@@ -70,15 +72,25 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
 	l.open, l.dead = append([]byte(nil), open...), nil
 	l.marked, l.unsettled, l.gone = -1, false, nil
 	topics := []string{l.c.opt.JournalTopic, l.c.opt.StateTopic}
+	for _, topic := range l.c.opt.Outputs {
+		if topic != "" && !slices.Contains(topics, topic) {
+			topics = append(topics, topic)
+		}
+	}
 	_, infos, err := l.c.Describe(ctx, topics)
 	if err != nil {
 		return 0, err
 	}
+	l.outputs = l.outputs[:0]
 	for i, info := range infos {
 		switch {
 		case info.Missing && i == 0:
 			return 0, fmt.Errorf("the journal topic %s does not exist; create it with gradstream topics", info.Name)
 		case info.Missing:
+		case i > 1:
+			for p := range info.Partitions {
+				l.outputs = append(l.outputs, connectors.TopicPartition{Topic: info.Name, Partition: int32(p)})
+			}
 		case i == 1 && info.Partitions <= l.task: // a migration has not come so far yet
 			infos[i].Missing = true
 		case info.Partitions <= l.task:
@@ -92,8 +104,22 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
 	if l.ckpt, err = l.client("/ckpt", l.c.opt.CheckpointTimeout, "zstd"); err != nil {
 		return 0, err
 	}
-	take := func(t *txnClient) func() error { return func() error { return t.take(ctx) } }
-	if err := beside(take(l.out), take(l.ckpt)); err != nil {
+	take := func(t *txnClient, mend func() error) func() error {
+		return func() error {
+			if err := t.take(ctx); err != nil {
+				return err
+			}
+			return mend()
+		}
+	}
+	l.out.learnEnd(ctx)
+	err = beside(take(l.out, func() error { return l.mend(ctx) }), take(l.ckpt, func() error {
+		if infos[1].Missing {
+			return nil
+		}
+		return l.mendState(ctx, 0)
+	}))
+	if err != nil {
 		return 0, l.die(err)
 	}
 	err = beside(func() (err error) {
@@ -152,13 +178,18 @@ func (l *taskLog) commitOpen(ctx context.Context, t *txnClient, topic string) (i
 
 // Offsets returns the positions committed to the group for the task's partitions.
 func (l *taskLog) Offsets(ctx context.Context) ([]connectors.Position, error) {
+	return l.c.committed(ctx, l.owns())
+}
+
+// owns returns which partitions are the task's.
+func (l *taskLog) owns() func(topic string, partition int32) bool {
 	sources := map[string]bool{}
 	for _, s := range l.c.opt.Sources {
 		sources[s] = true
 	}
-	return l.c.committed(ctx, func(topic string, p int32) bool {
+	return func(topic string, p int32) bool {
 		return (len(sources) == 0 || sources[topic]) && l.c.opt.TaskOf(topic, p) == l.task
-	})
+	}
 }
 
 // Commit makes the step durable and visible, all or nothing.
@@ -216,6 +247,9 @@ func (l *taskLog) commit(ctx context.Context, s *connectors.Step) (int64, error)
 			if err := l.out.abort(ctx); err != nil {
 				return 0, err
 			}
+			if err := l.ended(ctx, s); err != nil {
+				return 0, err
+			}
 		}
 		if err := retry(err); err != nil {
 			return 0, err
@@ -227,7 +261,13 @@ func (l *taskLog) commit(ctx context.Context, s *connectors.Step) (int64, error)
 // transaction of ours is open any more. A new open record marks how far the
 // journal has to be read.
 func (l *taskLog) settle(ctx context.Context, s *connectors.Step) (at int64, committed bool, err error) {
+	if l.c.tv2 && l.c.describes {
+		l.out.askEnd(ctx) // an abort may make the coordinator forget it
+	}
 	if err := l.out.abort(ctx); err != nil {
+		return 0, false, err
+	}
+	if err := l.ended(ctx, s); err != nil {
 		return 0, false, err
 	}
 	mark, err := l.commitOpen(ctx, l.out, l.c.opt.JournalTopic)
@@ -254,6 +294,7 @@ func (l *taskLog) settle(ctx context.Context, s *connectors.Step) (at int64, com
 // becomes of the outputs. All that follows is written by who wrote the journal record,
 // or the step is sent again.
 func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Time) (phase, error) {
+	begun := time.Now()
 	if err := l.out.begin(); err != nil {
 		return phaseBegin, err
 	}
@@ -263,6 +304,9 @@ func (l *taskLog) sendStep(ctx context.Context, s *connectors.Step, now time.Tim
 		return phaseSend, err
 	}
 	who, err := l.out.author(ctx)
+	if err == nil && (l.out.shaken.Swap(false) || time.Since(begun) > slowBegin) {
+		err = l.keepOutputs(ctx, who)
+	}
 	switch {
 	case err != nil || s.Outputs.Len() == 0:
 	case l.out.pub != nil:

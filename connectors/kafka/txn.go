@@ -16,10 +16,13 @@ import (
 
 // txnClient is a producer with a transactional id. It is used by one goroutine.
 type txnClient struct {
-	c   *Cluster
-	cl  *kgo.Client
-	id  string
-	pub *publisher // nil without transactions of version 2
+	c       *Cluster
+	cl      *kgo.Client
+	id      string
+	timeout time.Duration
+	pub     *publisher // nil without transactions of version 2
+
+	shaken disconnects
 
 	promise func(*kgo.Record, error) // one for all records: no closure a record
 	bytes   int                      // handed over since the last flush
@@ -53,7 +56,9 @@ func (c *Cluster) newTxnClient(id string, timeout time.Duration, compressed stri
 	if err != nil {
 		return nil, err
 	}
-	cl, err := c.client(append([]kgo.Opt{
+	t := &txnClient{c: c, id: id, timeout: timeout}
+	t.cl, err = c.client(append([]kgo.Opt{
+		kgo.WithHooks(&t.shaken),
 		kgo.TransactionalID(id),
 		kgo.TransactionTimeout(timeout),
 		kgo.ConcurrentTransactionsBackoff(5 * time.Millisecond),
@@ -70,10 +75,9 @@ func (c *Cluster) newTxnClient(id string, timeout time.Duration, compressed stri
 	if err != nil {
 		return nil, err
 	}
-	t := &txnClient{c: c, cl: cl, id: id}
 	if c.tv2 {
 		if t.pub, err = t.newPublisher(codec); err != nil {
-			cl.Close()
+			t.cl.Close()
 			return nil, err
 		}
 	}

@@ -195,7 +195,7 @@ func (t *task) survey(ctx context.Context, base uint64) (*journalEnd, error) {
 func (t *task) acceptLoss(ctx context.Context) error {
 	a := t.plan
 	b := a.append(nil)
-	s := connectors.Step{Journal: b, StepNo: a.Step, Meta: fmt.Sprintf("%d %x", a.Step, a.Hash[:8]),
+	s := connectors.Step{Journal: b, StepNo: a.Step, Meta: acceptMeta(a, b),
 		Resolve: func(journal []byte) bool { return bytes.Equal(journal, b) }, Offsets: t.logPositions()}
 	offset, err := t.tlog.Commit(ctx, &s)
 	if err != nil {

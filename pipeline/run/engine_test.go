@@ -154,7 +154,7 @@ func (c *cluster) produce(values [][]byte) {
 
 func (c *cluster) open(tasks int, instance string) *kafka.Cluster {
 	c.t.Helper()
-	o := kafka.Options{Brokers: c.addrs, Pipeline: c.p.Name, Tasks: tasks, InstanceID: instance, Log: logger(c.t)}
+	o := kafka.Options{Brokers: c.addrs, Pipeline: c.p.Name, Tasks: tasks, InstanceID: instance, StepMeta: run.StepMeta, Log: logger(c.t)}
 	for _, stage := range c.p.Stages() {
 		for _, s := range stage.Sources {
 			o.Sources = append(o.Sources, s.Topic)

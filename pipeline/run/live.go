@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"math"
@@ -279,7 +280,7 @@ func (t *task) seal(s *stepBuffer) error {
 	s.step = connectors.Step{
 		Outputs: &s.outputs.Outputs, Journal: s.journal, StepNo: r.Step, Offsets: s.step.Offsets[:0],
 		Resolve: func(journal []byte) bool { return sameStep(journal, r.Step, r.Hash) },
-		Meta:    fmt.Sprintf("%d %x", r.Step, r.Hash[:8]),
+		Meta:    stepMeta(r.Step, r.Hash),
 	}
 	for i := range t.parts {
 		s.step.Offsets = append(s.step.Offsets, connectors.Position{TopicPartition: t.parts[i].TopicPartition, Next: t.parts[i].next})
@@ -290,6 +291,31 @@ func (t *task) seal(s *stepBuffer) error {
 func sameStep(journal []byte, step uint64, hash state.Hash) bool {
 	s, _, err := parseJournal(journal)
 	return err == nil && s != nil && s.Step == step && s.Hash == hash
+}
+
+// stepMeta is what is committed beside the offsets of a step.
+func stepMeta(step uint64, hash state.Hash) string { return fmt.Sprintf("%d %x", step, hash[:8]) }
+
+// acceptMeta is what is committed beside the offsets of an accepted loss, which has
+// the number and the hash of a step before it.
+func acceptMeta(a *acceptedRecord, record []byte) string {
+	sum := sha256.Sum256(record)
+	return fmt.Sprintf("%s accepted %x", stepMeta(a.Step, a.Hash), sum[:8])
+}
+
+// StepMeta returns the Meta of the step that a record of the journal is of, as in
+// [connectors.Step]; "" for an open record, which goes with no offsets.
+func StepMeta(record []byte) (string, error) {
+	r, err := parseRecord(record)
+	switch {
+	case err != nil:
+		return "", err
+	case r.step != nil:
+		return stepMeta(r.step.Step, r.step.Hash), nil
+	case r.accepted != nil:
+		return acceptMeta(r.accepted, record), nil
+	}
+	return "", nil
 }
 
 // stage copies what changed since the last checkpoint. What it returns makes it

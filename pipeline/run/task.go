@@ -448,7 +448,7 @@ func (t *task) partitionOf(o *openRecord, r inputRun) int {
 
 // checkOffsets compares the positions of the journal, which are the truth, with
 // the offsets of the group. They are committed together, so a difference means
-// that somebody moved one of them.
+// that somebody moved one of them, or that brokers tore a transaction apart.
 func (t *task) checkOffsets(ctx context.Context) error {
 	if t.plan != nil {
 		return nil // they are about to be moved
@@ -462,7 +462,7 @@ func (t *task) checkOffsets(ctx context.Context) error {
 		if i < 0 || t.parts[i].next == g.Next {
 			continue
 		}
-		return fmt.Errorf("task %d: the journal ends at offset %d of %s but the consumer group says %d; they are committed together, so one was moved from outside: restore the group's offset to %d, or delete the pipeline's topics, group and state folder to start afresh",
+		return fmt.Errorf("task %d: the journal ends at offset %d of %s but the consumer group says %d; they are committed together, so one was moved from outside, or the brokers tore a transaction apart, as Kafka 4.3.0 can (KAFKA-20734). If the group was moved, restore its offset to %d; if not, leave it: the journal may hold a step whose outputs are missing or come twice, and only to delete the pipeline's topics, group and state folder and to start afresh is safe",
 			t.id, t.parts[i].next, g.TopicPartition, g.Next, t.parts[i].next)
 	}
 	return nil

@@ -118,7 +118,7 @@ func (e *engine) open(tasks int) *kafka.Cluster { return e.openAs(tasks, nil) }
 
 func (e *engine) openAs(tasks int, special func(o *kafka.Options)) *kafka.Cluster {
 	e.t.Helper()
-	o := kafka.Options{Brokers: e.addrs, Pipeline: "clicks", Sources: []string{"clicks"}, Tasks: tasks, InstanceID: "w1", Log: slog.New(slog.DiscardHandler)}
+	o := kafka.Options{Brokers: e.addrs, Pipeline: "clicks", Sources: []string{"clicks"}, Tasks: tasks, InstanceID: "w1", StepMeta: run.StepMeta, Log: slog.New(slog.DiscardHandler)}
 	if e.cut && tasks > 0 {
 		o.Sources, o.TaskOf = append(o.Sources, crossing), e.topo.TaskOf
 	}

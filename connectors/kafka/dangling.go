@@ -1,0 +1,464 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math"
+	"net"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unicode/utf16"
+
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
+
+	"github.com/gradstream/gradstream/connectors"
+)
+
+// A broker can lose the marker that ends a transaction in a partition: Kafka 4.3.0
+// takes a partition whose leader is away for a deleted one when it sends markers
+// (KAFKA-20734). What the transaction wrote there stays open, and the marker of the
+// same producer's next transaction ends it, one way or the other. So before a
+// producer commits anything behind a transaction that it has not seen ended, it asks
+// what it has open. See docs/design/0012-lost-markers.md.
+
+// dangling is what a transaction that has ended left open in a partition.
+type dangling struct {
+	connectors.TopicPartition
+	epoch       int16 // of the producer when it wrote there last
+	coordinator int32 // epoch of the coordinator, as markers carry it
+	start       int64 // offset of the first record
+}
+
+func (d dangling) String() string { return fmt.Sprintf("%v from offset %d", d.TopicPartition, d.start) }
+
+// named lists what dangles.
+func named(ds []dangling) string {
+	var s []string
+	for _, d := range ds {
+		s = append(s, d.String())
+	}
+	return strings.Join(s, ", ")
+}
+
+// defect is what all messages about it have in common.
+const defect = "the brokers lost the marker that ends a transaction (KAFKA-20734)"
+
+// blind remembers of which topics producers cannot be asked, to say it once.
+type blind struct {
+	mu   sync.Mutex
+	told map[string]bool
+}
+
+func (b *blind) tell(log *slog.Logger, topic string, err error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.told[topic] {
+		return
+	}
+	if b.told == nil {
+		b.told = map[string]bool{}
+	}
+	b.told[topic] = true
+	log.Warn("a lost end of a transaction would not be seen: the topic's producers cannot be described; grant Read on it, as gradstream topics FILE --acls lists", "topic", topic, "err", err)
+}
+
+// described returns in which of the partitions a producer has records of a
+// transaction without an end. It asks once each broker that leads some, and waits
+// for leaders. Topics that are gone, or that may not be asked of, have none.
+func (c *Cluster) described(ctx context.Context, producer int64, in []connectors.TopicPartition) (open []dangling, err error) {
+	if !c.describes || len(in) == 0 {
+		return nil, nil
+	}
+	req := kmsg.NewPtrDescribeProducersRequest()
+	for _, tp := range in {
+		n := slices.IndexFunc(req.Topics, func(t kmsg.DescribeProducersRequestTopic) bool { return t.Topic == tp.Topic })
+		if n < 0 {
+			rt := kmsg.NewDescribeProducersRequestTopic()
+			rt.Topic = tp.Topic
+			n, req.Topics = len(req.Topics), append(req.Topics, rt)
+		}
+		req.Topics[n].Partitions = append(req.Topics[n].Partitions, tp.Partition)
+	}
+	err = c.again(ctx, "asking what transactions are open", func(ctx context.Context) error {
+		open = open[:0]
+		for _, shard := range c.admin.RequestSharded(ctx, req) {
+			asked := shard.Req.(*kmsg.DescribeProducersRequest)
+			if err := shard.Err; err != nil {
+				for _, rt := range asked.Topics {
+					if err := c.unseen(rt.Topic, err); err != nil {
+						return err
+					}
+				}
+				continue
+			}
+			for _, rt := range shard.Resp.(*kmsg.DescribeProducersResponse).Topics {
+				for _, rp := range rt.Partitions {
+					tp := connectors.TopicPartition{Topic: rt.Topic, Partition: rp.Partition}
+					if err := c.unseen(rt.Topic, kerr.ErrorForCode(rp.ErrorCode)); err != nil {
+						return fmt.Errorf("%v: %w", tp, err)
+					}
+					for _, p := range rp.ActiveProducers {
+						if p.ProducerID == producer && p.CurrentTxnStartOffset >= 0 {
+							open = append(open, dangling{tp, int16(p.ProducerEpoch), p.CoordinatorEpoch, p.CurrentTxnStartOffset})
+						}
+					}
+				}
+			}
+		}
+		return nil
+	})
+	return open, err
+}
+
+// unseen returns the error if asking again may help.
+func (c *Cluster) unseen(topic string, err error) error {
+	switch {
+	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
+		return nil
+	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.UnsupportedVersion):
+		c.blind.tell(c.log, topic, err)
+		return nil
+	}
+	return err
+}
+
+// open returns in which of the partitions the client's producer has something open,
+// once nothing is, or after patience: markers may be on their way.
+func (t *txnClient) open(ctx context.Context, in []connectors.TopicPartition, patience time.Duration) ([]dangling, error) {
+	if !t.c.tv2 {
+		return nil, nil
+	}
+	id, _, err := t.cl.ProducerID(ctx)
+	if err != nil {
+		return nil, nil // whoever begins a transaction will be told
+	}
+	for try, begun := 0, time.Now(); ; try++ {
+		ds, err := t.c.described(ctx, id, in)
+		if err != nil || len(ds) == 0 || time.Since(begun) >= patience {
+			return ds, err
+		}
+		if !sleep(ctx, retryBackoff(try)) {
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// markerPatience is how long markers may be on their way before what they would end
+// counts as dangling. Being wrong does no harm.
+const markerPatience = 3 * time.Second
+
+// drop ends what dangles as aborted: by a transaction that writes a record to each
+// partition and is aborted, whose markers end all that the producer has open there.
+// Offsets of the group it ends likewise.
+func (t *txnClient) drop(ctx context.Context, ds []dangling, offsets []kadm.OffsetResponse) error {
+	where, staged := named(ds), connectors.Step{}
+	for _, o := range offsets {
+		where += fmt.Sprintf(" offset of the group of %s[%d]", o.Topic, o.Partition)
+		staged.Offsets = append(staged.Offsets, connectors.Position{TopicPartition: connectors.TopicPartition{Topic: o.Topic, Partition: o.Partition}})
+	}
+	at := make([]connectors.TopicPartition, len(ds))
+	for i, d := range ds {
+		at[i] = d.TopicPartition
+	}
+	retry := t.c.retry(ctx, t.id+": aborting what was left open")
+	for {
+		p, err := phaseBegin, t.begin()
+		if err == nil {
+			p = phaseSend
+			for _, tp := range at {
+				t.put(ctx, &kgo.Record{Topic: tp.Topic, Partition: tp.Partition, Key: []byte(dropKey)})
+			}
+			err = t.flush(ctx)
+		}
+		if err == nil && len(offsets) > 0 {
+			var who producer
+			if who, err = t.author(ctx); err == nil {
+				p, err = phaseOffsets, t.offsets(ctx, who, &staged, "", -1, nil)
+			}
+		}
+		switch act := decide(p, err); act {
+		case actLost, actStop:
+			return t.fatal(ctx, act, p, err)
+		case actFail:
+			t.abort(ctx)
+			return explain(t.id+": aborting what was left open in "+where, err)
+		}
+		if aborted := t.abort(ctx); aborted != nil {
+			return aborted
+		}
+		if err == nil {
+			var left []dangling
+			if left, err = t.open(ctx, at, markerPatience); err != nil {
+				return err
+			}
+			if len(left) == 0 {
+				t.c.log.Warn(defect+"; it was aborted, and what it had written is now", "id", t.id, "partitions", where)
+				return nil
+			}
+			err = fmt.Errorf("%s is still open", named(left))
+		}
+		if err := retry(err); err != nil {
+			return err
+		}
+	}
+}
+
+// dropKey is the key of records that are aborted at once. Compacted topics take no
+// record without one.
+const dropKey = "@drop"
+
+// keep ends what dangles as committed, by the one means that cannot abort it: its
+// marker is written without a transaction. That takes Alter on the cluster. What is
+// left is what brokers have refused.
+func (t *txnClient) keep(ctx context.Context, ds []dangling) (left []dangling, why error) {
+	id, _, err := t.cl.ProducerID(ctx)
+	if err != nil {
+		return ds, err
+	}
+	for _, d := range ds {
+		set := kadm.TopicsSet{}
+		set.Add(d.Topic, d.Partition)
+		resp, err := t.c.adm.WriteTxnMarkers(ctx, kadm.TxnMarkers{ProducerID: id, ProducerEpoch: d.epoch, Commit: true, CoordinatorEpoch: d.coordinator, Topics: set})
+		if err == nil {
+			err = kerr.UnknownServerError
+			resp.EachPartition(func(r kadm.TxnMarkersPartitionResponse) { err = r.Err })
+		}
+		if err == nil {
+			var still []dangling
+			if still, err = t.open(ctx, []connectors.TopicPartition{d.TopicPartition}, markerPatience); err == nil && len(still) > 0 {
+				err = errors.New("the marker ended nothing")
+			}
+		}
+		if err != nil {
+			left, why = append(left, d), err
+			continue
+		}
+		t.c.log.Warn(defect+"; it was committed, and what it had written is now", "id", t.id, "partitions", d.String())
+	}
+	return left, why
+}
+
+// mend decides what dangles in the journal, in the outputs and in the group's offsets
+// when the lock was just taken, before anything is written.
+func (l *taskLog) mend(ctx context.Context) error {
+	if !l.c.tv2 || !l.c.describes {
+		return nil
+	}
+	journal := connectors.TopicPartition{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}
+	ds, err := l.out.open(ctx, append(slices.Clone(l.outputs), journal), 0)
+	if err != nil || len(ds) == 0 {
+		return err
+	}
+	stable, unstable, err := l.groupNow(ctx)
+	if err != nil {
+		return err
+	}
+	id, _, err := l.out.cl.ProducerID(ctx)
+	if err != nil {
+		return err
+	}
+	f := fates{producer: id, meta: l.c.opt.StepMeta, ended: map[int16]bool{}, unstable: len(unstable) > 0}
+	f.known, f.isKnown = l.c.ends.of(l.out.id)
+	for _, o := range stable {
+		f.group = append(f.group, o.Metadata)
+	}
+	if err := l.readFates(ctx, journal, ds, &f); err != nil {
+		return undecided(ds, err)
+	}
+	if err := f.decide(); err != nil {
+		return undecided(ds, err)
+	}
+	var abort, commit []dangling
+	for _, d := range ds {
+		committed, err := f.of(d, d.TopicPartition == journal)
+		switch {
+		case err != nil:
+			return undecided([]dangling{d}, err)
+		case committed:
+			commit = append(commit, d)
+		default:
+			abort = append(abort, d)
+		}
+	}
+	var drop []kadm.OffsetResponse
+	if len(unstable) > 0 {
+		at, err := l.offsetsAt(ctx)
+		if err != nil {
+			return err
+		}
+		switch committed, known := f.lastStep(); {
+		case !known:
+			return undecided([]dangling{{TopicPartition: at}}, errors.New("the journal does not hold the last step (any more)"))
+		case !committed:
+			if drop = unstable; len(abort) == 0 { // a transaction needs a record
+				abort = append(abort, dangling{TopicPartition: journal})
+			}
+		default:
+			ds, err := l.openOffsets(ctx, at)
+			if err != nil {
+				return undecided([]dangling{{TopicPartition: at}}, err)
+			}
+			commit = append(commit, ds...)
+		}
+	}
+	left, why := l.out.keep(ctx, commit)
+	// The journal's is ended by the open record's commit, which follows.
+	left = slices.DeleteFunc(left, func(d dangling) bool { return d.TopicPartition == journal })
+	if len(left) > 0 {
+		return fmt.Errorf("%s: the transaction was committed, but what it wrote to %s has no end, and no marker could be written: %w; start once as a user with Alter on the cluster, which that takes",
+			defect, named(left), why)
+	}
+	if len(abort) == 0 {
+		return nil
+	}
+	return l.out.drop(ctx, abort, drop)
+}
+
+// groupNow returns what is committed to the group for the task's partitions, and for
+// which of them a transaction stays open.
+func (l *taskLog) groupNow(ctx context.Context) (stable, unstable []kadm.OffsetResponse, err error) {
+	for try, begun := 0, time.Now(); ; try++ {
+		stable, unstable, err = l.c.groupOffsets(ctx, l.owns(), true)
+		if err != nil || len(unstable) == 0 || time.Since(begun) > markerPatience {
+			return stable, unstable, err
+		}
+		if !sleep(ctx, retryBackoff(try)) {
+			return nil, nil, ctx.Err()
+		}
+	}
+}
+
+// openOffsets returns what dangles in the group's offsets, as soon as their broker
+// tells; none if it has ended meanwhile.
+func (l *taskLog) openOffsets(ctx context.Context, at connectors.TopicPartition) ([]dangling, error) {
+	for try, begun := 0, time.Now(); ; try++ {
+		ds, err := l.out.open(ctx, []connectors.TopicPartition{at}, 0)
+		if err != nil || len(ds) > 0 {
+			return ds, err
+		}
+		_, unstable, err := l.c.groupOffsets(ctx, l.owns(), true)
+		switch {
+		case err != nil || len(unstable) == 0:
+			return nil, err
+		case time.Since(begun) > 2*markerPatience:
+			return nil, fmt.Errorf("the brokers do not tell who has open what in %v", at)
+		case !sleep(ctx, retryBackoff(try)):
+			return nil, ctx.Err()
+		}
+	}
+}
+
+// undecided is the error of what must be neither committed nor aborted.
+func undecided(ds []dangling, why error) error {
+	return fmt.Errorf("%s: what it wrote to %s has no end, and whether it was committed cannot be told: %w; nothing was changed: look into the journal and the group's offsets, and end it with kafka-transactions.sh abort if it was not",
+		defect, named(ds), why)
+}
+
+// offsetsAt returns where the brokers keep the group's offsets.
+func (l *taskLog) offsetsAt(ctx context.Context) (connectors.TopicPartition, error) {
+	const topic = "__consumer_offsets"
+	_, infos, err := l.c.Describe(ctx, []string{topic})
+	if err == nil && infos[0].Partitions == 0 {
+		err = fmt.Errorf("topic %s cannot be seen", topic)
+	}
+	if err != nil {
+		return connectors.TopicPartition{}, err
+	}
+	hash := int32(0) // of Java
+	for _, u := range utf16.Encode([]rune(l.c.opt.Group)) {
+		hash = 31*hash + int32(u)
+	}
+	return connectors.TopicPartition{Topic: topic, Partition: (hash & math.MaxInt32) % int32(infos[0].Partitions)}, nil
+}
+
+// readFates reads what the journal says of the transactions that dangle. Their
+// records are in the journal, or were there: they go first.
+func (l *taskLog) readFates(ctx context.Context, journal connectors.TopicPartition, ds []dangling, f *fates) error {
+	from := connectors.Earliest
+	if n := slices.IndexFunc(ds, func(d dangling) bool { return d.TopicPartition == journal }); n >= 0 &&
+		!slices.ContainsFunc(ds, func(d dangling) bool { return d.epoch != ds[n].epoch }) {
+		from = ds[n].start
+	}
+	var start, end int64
+	err := l.c.again(ctx, "positions of "+journal.String(), func(ctx context.Context) error {
+		for _, at := range []struct {
+			list func(context.Context, ...string) (kadm.ListedOffsets, error)
+			to   *int64
+		}{{l.c.adm.ListStartOffsets, &start}, {l.c.adm.ListEndOffsets, &end}} {
+			got, err := at.list(ctx, journal.Topic)
+			if err != nil {
+				return err
+			}
+			o, ok := got.Lookup(journal.Topic, journal.Partition)
+			if !ok {
+				return fmt.Errorf("%v: %w", journal, kerr.UnknownTopicOrPartition)
+			}
+			if o.Err != nil {
+				return o.Err
+			}
+			*at.to = o.Offset
+		}
+		return nil
+	})
+	if from = max(from, start); err != nil || from >= end {
+		return err
+	}
+	_, err = l.c.scan(ctx, journal, from, end-1, kgo.ReadUncommitted(), func(r *kgo.Record) error { return f.record(r) })
+	return err
+}
+
+// disconnects notes that a connection has ended.
+type disconnects struct{ atomic.Bool }
+
+// OnBrokerDisconnect implements [kgo.HookBrokerDisconnect].
+func (d *disconnects) OnBrokerDisconnect(kgo.BrokerMetadata, net.Conn) { d.Store(true) }
+
+// slowBegin is how long it may take to begin a transaction while brokers are well. The
+// first record waits until the markers of the transaction before are made out.
+const slowBegin = time.Second
+
+// keepOutputs ends as committed what steps before this one left open in the outputs,
+// where it is to write next: its abort would end it as aborted. Of the steps since the
+// lock was taken only committed ones can have left something.
+func (l *taskLog) keepOutputs(ctx context.Context, who producer) error {
+	ds, err := l.out.open(ctx, l.outputs, 0)
+	if err != nil {
+		return err
+	}
+	ds = slices.DeleteFunc(ds, func(d dangling) bool { return d.epoch >= who.epoch })
+	if left, why := l.out.keep(ctx, ds); len(left) > 0 {
+		return fmt.Errorf("%w, or rather %s: %s (%w); its lock is taken anew to mend that", connectors.ErrLost, defect, named(left), why)
+	}
+	return nil
+}
+
+// ended returns nil once the step's transaction, which was aborted or may have been,
+// is so in all partitions that it may have touched: the next one would commit what is
+// open there. If it is not in time, the lock is to be taken anew: that tells how it
+// ended, and mends it.
+func (l *taskLog) ended(ctx context.Context, s *connectors.Step) error {
+	at := []connectors.TopicPartition{{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}}
+	if s.Outputs != nil {
+		seen := map[partitionKey]bool{}
+		for i := range s.Outputs.Len() {
+			x := s.Outputs.Packed(i)
+			if k := (partitionKey{x.Topic, x.Partition}); !seen[k] {
+				seen[k] = true
+				at = append(at, connectors.TopicPartition{Topic: s.Outputs.Topic(x.Topic), Partition: x.Partition})
+			}
+		}
+	}
+	ds, err := l.out.open(ctx, at, markerPatience)
+	if err != nil || len(ds) == 0 {
+		return err
+	}
+	return fmt.Errorf("%w, or rather %s: step %d in %s; its lock is taken anew to mend that", connectors.ErrLost, defect, s.StepNo, named(ds))
+}
