@@ -52,9 +52,9 @@ func memoryLimit(root fs.FS) int64 {
 
 // collectAt is how much the heap grows, in percent of what is live, before it is
 // collected. Most of what is live are the columns, tables and buffers of a task, in
-// which there is nothing to follow: to collect twice as often as Go does by itself
-// costs little time and saves a quarter of the memory.
-const collectAt = 50
+// which there is nothing to follow: to collect more than twice as often as Go does by
+// itself costs little time and saves a third of the memory.
+const collectAt = 40
 
 // limitMemory tells the garbage collector of the limit that the process has to
 // keep to, 90 % of it, unless GOMEMLIMIT does, and when to collect, unless GOGC does.

@@ -31,19 +31,24 @@ import moa.classifiers.trees.HoeffdingAdaptiveTree;
 /**
  * MOA's learners for bench/quality: Main SYSTEM STREAM.json OUT.csv, as python/rivals.py has it. SYSTEM is moa-tree (a Hoeffding
  * adaptive tree, of numbers FIMT-DD) or moa-forest (an adaptive random forest of 10 trees). Which values a category has is known
- * beforehand. Streams of text or sparse columns are not for it: the file is empty.
+ * beforehand. Streams of text or sparse columns are not for it, nor are those at which the learner itself breaks, as FIMT-DD does
+ * at missing numbers: the file is empty.
  */
 public final class Main {
   public static void main(String[] args) throws IOException {
     JsonNode about = new ObjectMapper().readTree(new File(args[1]));
     Path out = Path.of(args[2]), part = Path.of(args[2] + ".part");
+    boolean meant = about.get("text").asText().isEmpty() && about.get("sparse").asText().isEmpty();
     try (PrintWriter w = new PrintWriter(Files.newBufferedWriter(part))) {
-      if (about.get("text").asText().isEmpty() && about.get("sparse").asText().isEmpty()) {
+      if (meant) {
         new Main(about).run(args[0].equals("moa-forest"), w);
       }
       if (w.checkError()) {
         throw new IOException("cannot write " + part);
       }
+    } catch (LearnerException e) {
+      System.err.println(args[0] + ", " + about.get("file").asText() + ": " + e.getCause());
+      Files.writeString(part, "");
     }
     Files.move(part, out, StandardCopyOption.REPLACE_EXISTING);
   }
@@ -66,6 +71,13 @@ public final class Main {
     List<String> names = new ArrayList<>();
     list.forEach(n -> names.add(n.asText()));
     return names;
+  }
+
+  /** The learner broke. */
+  private static final class LearnerException extends RuntimeException {
+    LearnerException(RuntimeException cause) {
+      super(cause);
+    }
   }
 
   /** What is done with a row. */
@@ -174,8 +186,14 @@ public final class Main {
           }
           Instance instance = new DenseInstance(1, x);
           instance.setDataset(header);
-          out.println(prediction(learner.getVotesForInstance(instance), number));
-          learner.trainOnInstance(instance);
+          double[] votes;
+          try {
+            votes = learner.getVotesForInstance(instance);
+            learner.trainOnInstance(instance);
+          } catch (RuntimeException e) {
+            throw new LearnerException(e);
+          }
+          out.println(prediction(votes, number));
         });
   }
 
