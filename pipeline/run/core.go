@@ -288,8 +288,8 @@ func (c *core) full(b bounds, bytes int64) bool { return int(c.seq) >= b.rows ||
 
 // feed decodes and processes consecutive records of one partition of a source
 // until they end or a bound is reached; the bound on bytes is for this call. It
-// returns how many it took. The records must stay as they are until the step's
-// end.
+// returns how many it took. The slice of records is not needed behind the call, but the
+// bytes that they point to must stay as they are until the step's end.
 func (c *core) feed(source int, partition int32, records []connectors.Record, most bounds) (n int, bytes int64, err error) {
 	in := c.inputs[source]
 	in.batch.Origin.Partition = partition

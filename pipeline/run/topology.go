@@ -170,9 +170,19 @@ func Prepare(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin
 		if err != nil {
 			return nil, err
 		}
-		done, err := prepare(ctx, p, cluster, createSources, topo, topics)
-		if err == nil {
-			return done, nil
+		missing, err := lacking(ctx, p, cluster, createSources, topo, topics)
+		switch {
+		case err != nil:
+		case len(missing) == 0:
+			return topo, nil
+		default:
+			if err = cluster.Create(ctx, missing); err == nil {
+				topo, _, err = survey(ctx, p, cluster)
+				return topo, err
+			}
+			if !errors.Is(err, connectors.ErrExists) {
+				return nil, err // the others may have been created all the same, by us
+			}
 		}
 		if !fewerMissing(ctx, p, cluster, topics, errors.Is(err, connectors.ErrExists)) {
 			return nil, err
@@ -208,9 +218,8 @@ func fewerMissing(ctx context.Context, p *pipeline.Pipeline, cluster connectors.
 	return false
 }
 
-// prepare is [Prepare] with what there is.
-func prepare(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin, createSources bool, topo *Topology, topics []TopicState) (_ *Topology, err error) {
-	var missing []connectors.Topic
+// lacking checks the topics that there are, and returns those to be created.
+func lacking(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin, createSources bool, topo *Topology, topics []TopicState) (missing []connectors.Topic, err error) {
 	var absent, present []string
 	for _, t := range topics {
 		switch {
@@ -248,15 +257,7 @@ func prepare(ctx context.Context, p *pipeline.Pipeline, cluster connectors.Admin
 			return nil, fmt.Errorf("%s exists but %s does not: part of the pipeline's memory is gone, and going on would lose or repeat events; restore what is missing, or delete the rest to start afresh", have, strings.Join(absent, ", "))
 		}
 	}
-	if len(missing) > 0 {
-		if err := cluster.Create(ctx, missing); err != nil {
-			return nil, err
-		}
-		if topo, _, err = survey(ctx, p, cluster); err != nil {
-			return nil, err
-		}
-	}
-	return topo, nil
+	return missing, nil
 }
 
 // sameCount refuses an internal topic that has not as many partitions as the

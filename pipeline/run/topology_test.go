@@ -2,6 +2,7 @@ package run
 
 import (
 	"context"
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -22,6 +23,34 @@ func (b *besides) Committed(ctx context.Context) ([]connectors.Position, error) 
 		f()
 	}
 	return b.simCluster.Committed(ctx)
+}
+
+// forbidding is a cluster that creates all topics but one.
+type forbidding struct {
+	*simCluster
+	topic string
+}
+
+var errForbidden = errors.New("a policy of the brokers forbids it")
+
+func (f *forbidding) Create(ctx context.Context, topics []connectors.Topic) error {
+	rest := slices.DeleteFunc(slices.Clone(topics), func(t connectors.Topic) bool { return t.Name == f.topic })
+	if err := f.simCluster.Create(ctx, rest); err != nil || len(rest) == len(topics) {
+		return err
+	}
+	return errForbidden
+}
+
+// TestPrepareRefused: what is said is why a topic may not be created, and not that it
+// is missing beside those that were created with it.
+func TestPrepareRefused(t *testing.T) {
+	p := parse(t, shopYAML)
+	for _, topic := range []string{JournalTopic(p), p.Sinks[0].Topic} {
+		c := &forbidding{&simCluster{simBroker: newSimBroker(1)}, topic}
+		if _, err := Prepare(t.Context(), p, c, true); !errors.Is(err, errForbidden) {
+			t.Errorf("without %s: %v", topic, err)
+		}
+	}
 }
 
 // TestPrepareTogether starts two workers of a new pipeline at once: the other has
