@@ -372,11 +372,20 @@ func (l *taskLog) offsetsAt(ctx context.Context) (connectors.TopicPartition, err
 	if err != nil {
 		return connectors.TopicPartition{}, err
 	}
-	hash := int32(0) // of Java
-	for _, u := range utf16.Encode([]rune(l.c.opt.Group)) {
+	return connectors.TopicPartition{Topic: topic, Partition: offsetsPartition(l.c.opt.Group, int32(infos[0].Partitions))}, nil
+}
+
+// offsetsPartition returns in which of n partitions the brokers keep a group's
+// offsets: by the absolute value of Java's hash of its name, 0 where that has none.
+func offsetsPartition(group string, n int32) int32 {
+	hash := int32(0)
+	for _, u := range utf16.Encode([]rune(group)) {
 		hash = 31*hash + int32(u)
 	}
-	return connectors.TopicPartition{Topic: topic, Partition: (hash & math.MaxInt32) % int32(infos[0].Partitions)}, nil
+	if hash == math.MinInt32 {
+		return 0
+	}
+	return max(hash, -hash) % n
 }
 
 // readFates reads what the journal says of the transactions that dangle. Their

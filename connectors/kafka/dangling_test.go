@@ -28,8 +28,15 @@ func TestFates(t *testing.T) {
 	if err := (&fates{}).record(&kgo.Record{Value: []byte("step 1")}); err == nil {
 		t.Error("takes records that it cannot recognise")
 	}
-	step := func(epoch int16, n int) journaled { return journaled{epoch, 20, fmt.Sprint("meta ", n)} }
-	owner := func(epoch int16) journaled { return journaled{epoch, 21, ""} }
+	f := fates{meta: func([]byte) (string, error) { return "", errTest }}
+	if err := f.record(&kgo.Record{Key: []byte(dropKey), ProducerEpoch: 4}); err != nil || len(f.open) != 1 || !f.open[0].drop {
+		t.Errorf("a record that was written to be aborted: %v, %v", f.open, err)
+	}
+	step := func(epoch int16, n int) journaled {
+		return journaled{epoch: epoch, offset: 20, meta: fmt.Sprint("meta ", n)}
+	}
+	owner := func(epoch int16) journaled { return journaled{epoch: epoch, offset: 21} }
+	drop := func(epoch int16) journaled { return journaled{epoch: epoch, offset: 22, drop: true} }
 	said := func(epoch int16, committed bool) *outcome { return &outcome{producer{7, epoch}, committed} }
 	type marked struct {
 		of     []journaled
@@ -58,6 +65,9 @@ func TestFates(t *testing.T) {
 		{name: "journal, unstable, known of another", open: []journaled{step(4, 9)}, unstable: true, known: said(3, true), epoch: 4, journal: true, err: "forgotten how"},
 		{name: "journal, unstable, known to be committed", open: []journaled{step(4, 9)}, unstable: true, known: said(4, true), epoch: 4, journal: true, want: true},
 		{name: "journal, unstable, known to be aborted", open: []journaled{step(4, 9)}, unstable: true, known: said(4, false), epoch: 4, journal: true},
+		{name: "journal, what was to be dropped", open: []journaled{step(4, 9), drop(5)}, group: []string{"meta 8"}, epoch: 5, journal: true},
+		{name: "journal, dropped for the sake of the offsets", open: []journaled{drop(5)}, unstable: true, epoch: 5, journal: true},
+		{name: "output, dropped", ended: []marked{{[]journaled{step(4, 9), drop(5)}, false}}, epoch: 5},
 		{name: "output with its journal, aborted", open: []journaled{step(4, 9)}, group: []string{"meta 8"}, epoch: 4},
 		{name: "output with its journal, committed", open: []journaled{step(4, 9)}, group: []string{"meta 9"}, epoch: 4, want: true},
 		{name: "output, aborted", ended: []marked{{[]journaled{step(3, 8)}, false}, {[]journaled{step(4, 8)}, true}}, epoch: 3},
@@ -86,6 +96,30 @@ func TestFates(t *testing.T) {
 				t.Fatalf("committed %v, error %v; want %v", committed, err, c.want)
 			}
 		})
+	}
+}
+
+// TestOffsetsPartition compares with what Kafka 4.3.0 says, half of whose hashes are
+// negative.
+func TestOffsetsPartition(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		group string
+		n     int32
+		want  int32
+	}{
+		{"", 50, 0},
+		{"clicks", 50, 3},
+		{"fraud", 50, 10},
+		{"polygenelubricants", 50, 0}, // hash -2147483648
+		{"TestLostMarkers.23962.15", 8, 7},
+		{"TestLostMarkers.25773.7", 8, 6},
+		{"größe", 50, 7},
+		{"𝔘", 50, 19},
+	} {
+		if got := offsetsPartition(c.group, c.n); got != c.want {
+			t.Errorf("%q of %d: partition %d, want %d", c.group, c.n, got, c.want)
+		}
 	}
 }
 

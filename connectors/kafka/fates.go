@@ -63,24 +63,26 @@ func (t *txnClient) askEnd(ctx context.Context) (o outcome, now producer) {
 }
 
 // learnEnd takes the id to learn how its last transaction ended: the coordinator ends
-// it before it gives the id away, and has forgotten it when it has.
-func (t *txnClient) learnEnd(ctx context.Context) {
+// it before it gives the id away, and has forgotten it when it has. It waits for that
+// as take does; whatever else is wrong take is told.
+func (t *txnClient) learnEnd(ctx context.Context) error {
 	if !t.c.tv2 || !t.c.describes {
-		return
+		return nil
 	}
 	req := kmsg.NewPtrInitProducerIDRequest()
 	req.TransactionalID, req.TransactionTimeoutMillis, req.ProducerID, req.ProducerEpoch = &t.id, int32(t.timeout.Milliseconds()), -1, -1
-	for try := 0; ; try++ {
+	retry := t.c.retry(ctx, "taking "+t.id)
+	for {
 		t.askEnd(ctx)
 		resp, err := req.RequestWith(ctx, t.cl)
 		if err == nil {
 			err = kerr.ErrorForCode(resp.ErrorCode)
 		}
 		if !errors.Is(err, kerr.ConcurrentTransactions) {
-			return // whoever takes the id for good is told of errors
+			return nil
 		}
-		if !sleep(ctx, retryBackoff(try)) {
-			return
+		if err := retry(err); err != nil {
+			return err
 		}
 	}
 }
@@ -107,6 +109,7 @@ type journaled struct {
 	epoch  int16
 	offset int64
 	meta   string // "" for an open record
+	drop   bool   // a record that was written to abort what was open before it
 }
 
 func (f *fates) record(r *kgo.Record) error {
@@ -114,6 +117,10 @@ func (f *fates) record(r *kgo.Record) error {
 		return nil
 	}
 	if !r.Attrs.IsControl() {
+		if string(r.Key) == dropKey {
+			f.open = append(f.open, journaled{epoch: r.ProducerEpoch, offset: r.Offset, drop: true})
+			return nil
+		}
 		if f.meta == nil {
 			return errors.New("records of the journal cannot be recognised")
 		}
@@ -121,7 +128,7 @@ func (f *fates) record(r *kgo.Record) error {
 		if err != nil {
 			return fmt.Errorf("offset %d of the journal: %w", r.Offset, err)
 		}
-		f.open = append(f.open, journaled{r.ProducerEpoch, r.Offset, meta})
+		f.open = append(f.open, journaled{epoch: r.ProducerEpoch, offset: r.Offset, meta: meta})
 		return nil
 	}
 	var key kmsg.ControlRecordKey
@@ -145,6 +152,9 @@ func (f *fates) end(committed bool) {
 
 // decide finds out whether the records without an end were committed.
 func (f *fates) decide() error {
+	if slices.ContainsFunc(f.open, func(o journaled) bool { return o.drop }) {
+		return nil // this has been decided before: aborted
+	}
 	var steps, committed int
 	for _, o := range f.open {
 		if o.meta == "" {

@@ -151,7 +151,11 @@ func TestLostMarkers(t *testing.T) {
 }
 
 func (p *lostMarkers) worker(t *testing.T) *Cluster {
-	return p.open(t, 1, func(o *Options) { o.Outputs, o.StepMeta = []string{p.name + ".out"}, metaOf })
+	return p.open(t, 1, func(o *Options) {
+		o.Outputs, o.StepMeta = []string{p.name + ".out"}, metaOf
+		// What is open must be ended by the test, not by its timeout, however slow the machine.
+		o.TransactionTimeout, o.CheckpointTimeout = 5*time.Minute, 5*time.Minute
+	})
 }
 
 // create makes the topics, those that are to lose markers on one broker alone.

@@ -112,7 +112,9 @@ func (l *taskLog) Fence(ctx context.Context, open []byte) (_ int64, err error) {
 			return mend()
 		}
 	}
-	l.out.learnEnd(ctx)
+	if err := l.out.learnEnd(ctx); err != nil {
+		return 0, l.die(err)
+	}
 	err = beside(take(l.out, func() error { return l.mend(ctx) }), take(l.ckpt, func() error {
 		if infos[1].Missing {
 			return nil
