@@ -77,7 +77,11 @@ func requests(l *lab) error {
 			} else {
 				m.TxnID = l.txnID(n, "out")
 			}
-			all = append(all, l.add(faultproxy.Rule{Action: a, Times: 2, Delay: 1500 * time.Millisecond, Match: m}))
+			times := 2
+			if a == faultproxy.DelayRequest {
+				times = 6 // a worker that is killed meanwhile takes what is late along
+			}
+			all = append(all, l.add(faultproxy.Rule{Action: a, Times: times, Delay: 1500 * time.Millisecond, Match: m}))
 		}
 	}
 	// Ids are taken when workers come and go.
