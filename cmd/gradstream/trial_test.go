@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"compress/gzip"
 	"encoding/json"
 	"hash/fnv"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
 
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/internal/testutil/realkafka"
 	"github.com/gradstream/gradstream/state"
 	"github.com/gradstream/gradstream/state/pebblestore"
@@ -194,17 +194,8 @@ func (c *ids) check(t *testing.T) {
 // headOfFlights writes the header and the first rows of the flights.
 func headOfFlights(t *testing.T, path string, rows int) {
 	t.Helper()
-	f, err := os.Open(flightsInput)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []byte
-	for lines := bufio.NewScanner(z); rows >= 0 && lines.Scan(); rows-- {
+	for lines := bufio.NewScanner(gunzip.Open(t, flightsInput)); rows >= 0 && lines.Scan(); rows-- {
 		out = append(append(out, lines.Bytes()...), '\n')
 	}
 	if err := os.WriteFile(path, out, 0o644); err != nil {

@@ -2,7 +2,6 @@ package evaluate
 
 import (
 	"bufio"
-	"compress/gzip"
 	"fmt"
 	"math"
 	"os"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/evaluate/metric"
 	"github.com/gradstream/gradstream/operators/optest"
@@ -268,17 +268,11 @@ func TestCBPE(t *testing.T) {
 func labels(t *testing.T, set string) []string {
 	t.Helper()
 	path := filepath.Join("..", "..", "..", "shared", "data", set+".csv.gz")
-	f, err := os.Open(path)
-	if err != nil {
+	if _, err := os.Stat(path); err != nil {
 		t.Skipf("the data set %s is not here", set)
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var out []string
-	for lines := bufio.NewScanner(z); lines.Scan(); {
+	for lines := bufio.NewScanner(gunzip.Open(t, path)); lines.Scan(); {
 		label, _, _ := strings.Cut(lines.Text(), ",")
 		out = append(out, label)
 	}

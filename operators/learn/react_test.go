@@ -2,7 +2,6 @@ package learn
 
 import (
 	"bufio"
-	"compress/gzip"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -10,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/internal/testutil/splitmix"
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/optest"
@@ -233,17 +233,12 @@ func TestReactionComplaints(t *testing.T) {
 // synthetic reads a generated stream of the data folder beside the repository, its columns between 0 and 1.
 func synthetic(t *testing.T, name string) *batch.Batch {
 	t.Helper()
-	f, err := os.Open(filepath.Join("..", "..", "..", "shared", "data", name+".csv.gz"))
-	if err != nil {
+	path := filepath.Join("..", "..", "..", "shared", "data", name+".csv.gz")
+	if _, err := os.Stat(path); err != nil {
 		t.Skipf("the data set %s is not here", name)
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var rows [][]float64
-	lines := bufio.NewScanner(z)
+	lines := bufio.NewScanner(gunzip.Open(t, path))
 	for lines.Scan(); lines.Scan(); {
 		var row []float64
 		for cell := range strings.SplitSeq(lines.Text(), ",") {

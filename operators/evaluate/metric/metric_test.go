@@ -2,7 +2,6 @@ package metric
 
 import (
 	"bufio"
-	"compress/gzip"
 	"encoding/json"
 	"math"
 	"os"
@@ -11,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/internal/testutil/splitmix"
 )
 
@@ -238,17 +238,12 @@ func TestToys(t *testing.T) {
 // readSet returns the rows, numbers only, of a set in the data folder beside the repository.
 func readSet(t *testing.T, name string) [][]float64 {
 	t.Helper()
-	f, err := os.Open(filepath.Join("..", "..", "..", "..", "shared", "data", name+".csv.gz"))
-	if err != nil {
+	path := filepath.Join("..", "..", "..", "..", "shared", "data", name+".csv.gz")
+	if _, err := os.Stat(path); err != nil {
 		t.Skipf("data set %s is not here", name)
 	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	var rows [][]float64
-	sc := bufio.NewScanner(z)
+	sc := bufio.NewScanner(gunzip.Open(t, path))
 	for sc.Scan() {
 		if len(rows) == 0 && strings.HasPrefix(sc.Text(), "y,") {
 			continue

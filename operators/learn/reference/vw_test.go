@@ -2,12 +2,12 @@ package reference
 
 import (
 	"bufio"
-	"compress/gzip"
 	"math/bits"
-	"os"
 	"strconv"
 	"strings"
 	"testing"
+
+	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 )
 
 // vwRow is a row in the text format of Vowpal Wabbit, its names hashed as there.
@@ -57,18 +57,10 @@ const vwConstant = 11650396
 // stride is that of the program's table, which goes into the indices of pairs.
 func vwRows(t testing.TB, set string, n, bitsOfIndex int, stride uint32, pairs ...string) []vwRow {
 	t.Helper()
-	f, err := os.Open("testdata/vw/" + set + ".dat.gz")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	z, err := gzip.NewReader(f)
-	if err != nil {
-		t.Fatal(err)
-	}
 	mask := uint32(1)<<bitsOfIndex - 1
+	var err error
 	var rows []vwRow
-	lines := bufio.NewScanner(z)
+	lines := bufio.NewScanner(gunzip.Open(t, "testdata/vw/"+set+".dat.gz"))
 	for lines.Scan() && (n == 0 || len(rows) < n) {
 		parts := strings.Split(lines.Text(), "|")
 		head := strings.Fields(parts[0])
