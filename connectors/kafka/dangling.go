@@ -72,7 +72,9 @@ func (b *blind) tell(log *slog.Logger, topic string, err error) {
 
 // described returns in which of the partitions a producer has records of a
 // transaction without an end. It asks once each broker that leads some, and waits
-// for leaders. Topics that are gone, or that may not be asked of, have none.
+// for leaders. Topics that are gone, or that may not be asked of, have none. A leader
+// that does not know a partition which metadata have is asked again for a while: a
+// broker that has just come back knows its partitions one after the other.
 func (c *Cluster) described(ctx context.Context, producer int64, in []connectors.TopicPartition) (open []dangling, err error) {
 	if !c.describes || len(in) == 0 {
 		return nil, nil
@@ -87,8 +89,10 @@ func (c *Cluster) described(ctx context.Context, producer int64, in []connectors
 		}
 		req.Topics[n].Partitions = append(req.Topics[n].Partitions, tp.Partition)
 	}
+	begun := time.Now()
 	err = c.again(ctx, "asking what transactions are open", func(ctx context.Context) error {
 		open = open[:0]
+		var unknown []connectors.TopicPartition
 		for _, shard := range c.admin.RequestSharded(ctx, req) {
 			asked := shard.Req.(*kmsg.DescribeProducersRequest)
 			if err := shard.Err; err != nil {
@@ -96,13 +100,22 @@ func (c *Cluster) described(ctx context.Context, producer int64, in []connectors
 					if err := c.unseen(rt.Topic, err); err != nil {
 						return err
 					}
+					for _, p := range rt.Partitions {
+						if isUnknown(err) {
+							unknown = append(unknown, connectors.TopicPartition{Topic: rt.Topic, Partition: p})
+						}
+					}
 				}
 				continue
 			}
 			for _, rt := range shard.Resp.(*kmsg.DescribeProducersResponse).Topics {
 				for _, rp := range rt.Partitions {
 					tp := connectors.TopicPartition{Topic: rt.Topic, Partition: rp.Partition}
-					if err := c.unseen(rt.Topic, kerr.ErrorForCode(rp.ErrorCode)); err != nil {
+					err := kerr.ErrorForCode(rp.ErrorCode)
+					if isUnknown(err) {
+						unknown = append(unknown, tp)
+					}
+					if err := c.unseen(rt.Topic, err); err != nil {
 						return fmt.Errorf("%v: %w", tp, err)
 					}
 					for _, p := range rp.ActiveProducers {
@@ -113,15 +126,47 @@ func (c *Cluster) described(ctx context.Context, producer int64, in []connectors
 				}
 			}
 		}
-		return nil
+		if len(unknown) == 0 || time.Since(begun) >= unknownPatience {
+			return nil
+		}
+		return c.haveNone(ctx, unknown)
 	})
 	return open, err
 }
 
-// unseen returns the error if asking again may help.
+// unknownPatience is how long a leader may not know its partition before it is
+// believed.
+const unknownPatience = 10 * time.Second
+
+func isUnknown(err error) bool {
+	return errors.Is(err, kerr.UnknownTopicOrPartition) || errors.Is(err, kerr.UnknownTopicID)
+}
+
+// haveNone returns an error that asking again may heal if metadata have any of the
+// partitions.
+func (c *Cluster) haveNone(ctx context.Context, in []connectors.TopicPartition) error {
+	var topics []string
+	for _, tp := range in {
+		if !slices.Contains(topics, tp.Topic) {
+			topics = append(topics, tp.Topic)
+		}
+	}
+	_, infos, err := c.Describe(ctx, topics)
+	if err != nil {
+		return err
+	}
+	for _, tp := range in {
+		if int(tp.Partition) < infos[slices.Index(topics, tp.Topic)].Partitions {
+			return fmt.Errorf("%v: its leader does not know it: %w", tp, kerr.LeaderNotAvailable)
+		}
+	}
+	return nil
+}
+
+// unseen returns the error if asking again may help, other than of what is unknown.
 func (c *Cluster) unseen(topic string, err error) error {
 	switch {
-	case errors.Is(err, kerr.UnknownTopicOrPartition), errors.Is(err, kerr.UnknownTopicID):
+	case isUnknown(err):
 		return nil
 	case errors.Is(err, kerr.TopicAuthorizationFailed), errors.Is(err, kerr.UnsupportedVersion):
 		c.blind.tell(c.log, topic, err)
@@ -132,7 +177,7 @@ func (c *Cluster) unseen(topic string, err error) error {
 
 // open returns in which of the partitions the client's producer has something open,
 // once nothing is, or after patience: markers may be on their way.
-func (t *txnClient) open(ctx context.Context, in []connectors.TopicPartition, patience time.Duration) ([]dangling, error) {
+func (t *txnClient) open(ctx context.Context, in []connectors.TopicPartition, patience time.Duration) (ds []dangling, err error) {
 	if !t.c.tv2 {
 		return nil, nil
 	}
@@ -140,13 +185,21 @@ func (t *txnClient) open(ctx context.Context, in []connectors.TopicPartition, pa
 	if err != nil {
 		return nil, nil // whoever begins a transaction will be told
 	}
+	err = until(ctx, patience, func() (done bool, err error) {
+		ds, err = t.c.described(ctx, id, in)
+		return len(ds) == 0, err
+	})
+	return ds, err
+}
+
+// until calls f until it says that it is done, fails, or has been called for so long.
+func until(ctx context.Context, patience time.Duration, f func() (done bool, err error)) error {
 	for try, begun := 0, time.Now(); ; try++ {
-		ds, err := t.c.described(ctx, id, in)
-		if err != nil || len(ds) == 0 || time.Since(begun) >= patience {
-			return ds, err
+		if done, err := f(); err != nil || done || time.Since(begun) >= patience {
+			return err
 		}
 		if !sleep(ctx, retryBackoff(try)) {
-			return nil, ctx.Err()
+			return ctx.Err()
 		}
 	}
 }
@@ -265,12 +318,13 @@ func (l *taskLog) mend(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	f := fates{producer: id, meta: l.c.opt.StepMeta, ended: map[int16]bool{}, unstable: len(unstable) > 0}
+	f := newFates(id)
+	f.meta, f.unstable = l.c.opt.StepMeta, len(unstable) > 0
 	f.known, f.isKnown = l.c.ends.of(l.out.id)
 	for _, o := range stable {
 		f.group = append(f.group, o.Metadata)
 	}
-	if err := l.readFates(ctx, journal, ds, &f); err != nil {
+	if err := l.readFates(ctx, journal, f); err != nil {
 		return undecided(ds, err)
 	}
 	if err := f.decide(); err != nil {
@@ -325,35 +379,30 @@ func (l *taskLog) mend(ctx context.Context) error {
 // groupNow returns what is committed to the group for the task's partitions, and for
 // which of them a transaction stays open.
 func (l *taskLog) groupNow(ctx context.Context) (stable, unstable []kadm.OffsetResponse, err error) {
-	for try, begun := 0, time.Now(); ; try++ {
+	err = until(ctx, markerPatience, func() (done bool, err error) {
 		stable, unstable, err = l.c.groupOffsets(ctx, l.owns(), true)
-		if err != nil || len(unstable) == 0 || time.Since(begun) > markerPatience {
-			return stable, unstable, err
-		}
-		if !sleep(ctx, retryBackoff(try)) {
-			return nil, nil, ctx.Err()
-		}
-	}
+		return len(unstable) == 0, err
+	})
+	return stable, unstable, err
 }
 
 // openOffsets returns what dangles in the group's offsets, as soon as their broker
 // tells; none if it has ended meanwhile.
-func (l *taskLog) openOffsets(ctx context.Context, at connectors.TopicPartition) ([]dangling, error) {
-	for try, begun := 0, time.Now(); ; try++ {
-		ds, err := l.out.open(ctx, []connectors.TopicPartition{at}, 0)
-		if err != nil || len(ds) > 0 {
-			return ds, err
+func (l *taskLog) openOffsets(ctx context.Context, at connectors.TopicPartition) (ds []dangling, err error) {
+	told := false
+	err = until(ctx, 2*markerPatience, func() (bool, error) {
+		if ds, err = l.out.open(ctx, []connectors.TopicPartition{at}, 0); err != nil || len(ds) > 0 {
+			told = true
+			return true, err
 		}
 		_, unstable, err := l.c.groupOffsets(ctx, l.owns(), true)
-		switch {
-		case err != nil || len(unstable) == 0:
-			return nil, err
-		case time.Since(begun) > 2*markerPatience:
-			return nil, fmt.Errorf("the brokers do not tell who has open what in %v", at)
-		case !sleep(ctx, retryBackoff(try)):
-			return nil, ctx.Err()
-		}
+		told = len(unstable) == 0
+		return told, err
+	})
+	if err == nil && !told {
+		err = fmt.Errorf("the brokers do not tell who has open what in %v", at)
 	}
+	return ds, err
 }
 
 // undecided is the error of what must be neither committed nor aborted.
@@ -388,39 +437,18 @@ func offsetsPartition(group string, n int32) int32 {
 	return max(hash, -hash) % n
 }
 
-// readFates reads what the journal says of the transactions that dangle. Their
-// records are in the journal, or were there: they go first.
-func (l *taskLog) readFates(ctx context.Context, journal connectors.TopicPartition, ds []dangling, f *fates) error {
-	from := connectors.Earliest
-	if n := slices.IndexFunc(ds, func(d dangling) bool { return d.TopicPartition == journal }); n >= 0 &&
-		!slices.ContainsFunc(ds, func(d dangling) bool { return d.epoch != ds[n].epoch }) {
-		from = ds[n].start
-	}
-	var start, end int64
-	err := l.c.again(ctx, "positions of "+journal.String(), func(ctx context.Context) error {
-		for _, at := range []struct {
-			list func(context.Context, ...string) (kadm.ListedOffsets, error)
-			to   *int64
-		}{{l.c.adm.ListStartOffsets, &start}, {l.c.adm.ListEndOffsets, &end}} {
-			got, err := at.list(ctx, journal.Topic)
-			if err != nil {
-				return err
-			}
-			o, ok := got.Lookup(journal.Topic, journal.Partition)
-			if !ok {
-				return fmt.Errorf("%v: %w", journal, kerr.UnknownTopicOrPartition)
-			}
-			if o.Err != nil {
-				return o.Err
-			}
-			*at.to = o.Offset
-		}
-		return nil
-	})
-	if from = max(from, start); err != nil || from >= end {
+// readFates reads what the journal says of the transactions that dangle, and of the
+// steps before them. The records of those are in it, or were there: they go first.
+func (l *taskLog) readFates(ctx context.Context, journal connectors.TopicPartition, f *fates) error {
+	start, err := l.c.position(ctx, journal, l.c.adm.ListStartOffsets)
+	if err != nil {
 		return err
 	}
-	_, err = l.c.scan(ctx, journal, from, end-1, kgo.ReadUncommitted(), func(r *kgo.Record) error { return f.record(r) })
+	end, err := l.c.position(ctx, journal, l.c.adm.ListEndOffsets) // what is open lies behind the last stable offset
+	if err != nil || start >= end {
+		return err
+	}
+	_, err = l.c.scan(ctx, journal, start, end-1, kgo.ReadUncommitted(), f.record)
 	return err
 }
 

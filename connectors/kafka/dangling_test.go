@@ -6,6 +6,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -25,10 +26,10 @@ func metaOf(record []byte) (string, error) {
 // TestFates decides by what the journal, the coordinator and the group hold.
 func TestFates(t *testing.T) {
 	t.Parallel()
-	if err := (&fates{}).record(&kgo.Record{Value: []byte("step 1")}); err == nil {
+	if err := newFates(0).record(&kgo.Record{Value: []byte("step 1")}); err == nil {
 		t.Error("takes records that it cannot recognise")
 	}
-	f := fates{meta: func([]byte) (string, error) { return "", errTest }}
+	f := newFates(0)
 	if err := f.record(&kgo.Record{Key: []byte(dropKey), ProducerEpoch: 4}); err != nil || len(f.open) != 1 || !f.open[0].drop {
 		t.Errorf("a record that was written to be aborted: %v, %v", f.open, err)
 	}
@@ -45,6 +46,7 @@ func TestFates(t *testing.T) {
 	for _, c := range []struct {
 		name     string
 		ended    []marked
+		older    string // what a producer before this one has committed last
 		open     []journaled
 		group    []string
 		unstable bool
@@ -57,6 +59,14 @@ func TestFates(t *testing.T) {
 		{name: "journal, aborted", open: []journaled{step(4, 9)}, group: []string{"meta 8", "meta 8"}, epoch: 4, journal: true},
 		{name: "journal, committed", open: []journaled{step(4, 9)}, group: []string{"meta 8", "meta 9"}, epoch: 4, journal: true, want: true},
 		{name: "journal, first step", open: []journaled{step(4, 1)}, epoch: 4, journal: true},
+		{name: "journal, aborted behind a committed step", ended: []marked{{[]journaled{step(3, 8)}, true}}, open: []journaled{step(4, 9)}, group: []string{"meta 8"}, epoch: 4, journal: true},
+		{name: "journal, aborted behind an older producer", older: "meta 8", open: []journaled{step(4, 9)}, group: []string{"meta 8"}, epoch: 4, journal: true},
+		{name: "journal, committed behind a committed step", ended: []marked{{[]journaled{step(3, 8)}, true}}, open: []journaled{step(4, 9)}, group: []string{"meta 9"}, epoch: 4, journal: true, want: true},
+		{name: "journal, offsets expired", ended: []marked{{[]journaled{step(3, 8)}, true}}, open: []journaled{step(4, 9)}, epoch: 4, journal: true, err: "at offset 20 of the journal"},
+		{name: "journal, offsets expired, older producer", older: "meta 8", open: []journaled{step(4, 9)}, epoch: 4, journal: true, err: "have expired"},
+		{name: "journal, offsets set by hand", ended: []marked{{[]journaled{step(3, 8)}, true}}, open: []journaled{step(4, 9)}, group: []string{""}, epoch: 4, journal: true, err: "set by hand"},
+		{name: "journal, offsets expired, known to be aborted", older: "meta 8", open: []journaled{step(4, 9)}, known: said(4, false), epoch: 4, journal: true},
+		{name: "journal, first step that counts", ended: []marked{{[]journaled{step(3, 1)}, false}, {[]journaled{owner(4)}, true}}, open: []journaled{step(5, 1)}, epoch: 5, journal: true},
 		{name: "journal, an open record", open: []journaled{owner(4)}, unstable: true, epoch: 4, journal: true, want: true},
 		{name: "journal, aborted, and an open record", open: []journaled{step(4, 9), owner(6)}, group: []string{"meta 8"}, epoch: 6, journal: true},
 		{name: "journal, twice aborted", open: []journaled{step(4, 9), step(5, 9)}, group: []string{"meta 8"}, epoch: 5, journal: true},
@@ -75,15 +85,25 @@ func TestFates(t *testing.T) {
 		{name: "output, journal gone", ended: []marked{{[]journaled{step(3, 8)}, false}}, epoch: 2, err: "does not hold its step"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			f := fates{producer: 7, group: c.group, unstable: c.unstable, ended: map[int16]bool{}}
+			f := newFates(7)
+			f.group, f.unstable = c.group, c.unstable
 			if c.known != nil {
 				f.known, f.isKnown = *c.known, true
 			}
-			for _, m := range c.ended {
-				f.open = append(f.open, m.of...)
-				f.end(m.commit)
+			begin := func(all []journaled) {
+				for _, j := range all {
+					f.begin(7, j)
+				}
 			}
-			f.open = append(f.open, c.open...)
+			for _, m := range c.ended {
+				begin(m.of)
+				f.end(7, m.commit)
+			}
+			if c.older != "" {
+				f.begin(6, journaled{epoch: 32000, meta: c.older})
+				f.end(6, true)
+			}
+			begin(c.open)
 			err := f.decide()
 			var committed bool
 			if err == nil {
@@ -96,6 +116,33 @@ func TestFates(t *testing.T) {
 				t.Fatalf("committed %v, error %v; want %v", committed, err, c.want)
 			}
 		})
+	}
+}
+
+// TestJournalOfTwoProducers reads what an older producer has committed, too.
+func TestJournalOfTwoProducers(t *testing.T) {
+	t.Parallel()
+	f := newFates(7)
+	f.meta = metaOf
+	marker := func(producer int64, kind kmsg.ControlRecordKeyType) *kgo.Record {
+		return &kgo.Record{ProducerID: producer, Key: (&kmsg.ControlRecordKey{Type: kind}).AppendTo(nil), Attrs: kgo.NewRecordAttrs(kgo.RecordAttrsOpts{Control: true})}
+	}
+	for _, r := range []*kgo.Record{
+		{ProducerID: 6, ProducerEpoch: 32000, Value: []byte("step 7")},
+		marker(6, kmsg.ControlRecordKeyTypeCommit),
+		{ProducerID: 6, ProducerEpoch: 32001, Value: []byte("step 8")},
+		{ProducerID: 6, ProducerEpoch: 32001, Value: []byte("owner")},
+		marker(6, kmsg.ControlRecordKeyTypeCommit),
+		{ProducerID: 6, ProducerEpoch: 32002, Value: []byte("step 9")},
+		marker(6, kmsg.ControlRecordKeyTypeAbort),
+		{ProducerID: 7, ProducerEpoch: 1, Value: []byte("step 9")},
+	} {
+		if err := f.record(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if f.before != "meta 8" || len(f.open) != 1 || f.open[0].meta != "meta 9" {
+		t.Errorf("committed last: %q, want that of step 8; open: %v", f.before, f.open)
 	}
 }
 
@@ -294,6 +341,38 @@ func TestFenceDoesNotGuess(t *testing.T) {
 	defer mu.Unlock()
 	if n := strings.Count(log.String(), "topic="+e.name+".out "); n != 1 {
 		t.Errorf("%d warnings that the output cannot be asked of, want 1:\n%s", n, log.String())
+	}
+}
+
+// TestUnknownIsAskedAgain has a leader that does not know its partition at first: what
+// is open there is found all the same.
+func TestUnknownIsAskedAgain(t *testing.T) {
+	t.Parallel()
+	e := fake(t)
+	c := e.open(t, 1, func(o *Options) { o.Outputs, o.StepMeta = []string{e.name + ".out"}, metaOf })
+	l := fenced(t, c, 0, "owner 1")
+	asked := 0
+	claimed(e, producerOf(t, l.out), func(topic string) (int16, int64, error) {
+		switch {
+		case topic != e.name+".out":
+			return 0, -1, nil
+		case asked < 7:
+			asked++
+			return 0, -1, kerr.UnknownTopicOrPartition
+		}
+		return 99, 3, nil
+	})
+	_, err := l.Fence(testContext(t), []byte("owner 2"))
+	if err == nil || !strings.Contains(err.Error(), e.name+".out[0] from offset 3") {
+		t.Fatalf("the lock is taken in spite of what is open, asked %d times: %v", asked, err)
+	}
+	// What metadata do not have either is gone, and not waited for.
+	for _, tp := range []connectors.TopicPartition{{Topic: e.name + ".gone"}, {Topic: e.name + ".out", Partition: 7}} {
+		begun := time.Now()
+		ds, err := c.described(testContext(t), 1, []connectors.TopicPartition{tp})
+		if err != nil || len(ds) != 0 || time.Since(begun) >= unknownPatience {
+			t.Errorf("%v: open %v, %v, after %v", tp, ds, err, time.Since(begun))
+		}
 	}
 }
 

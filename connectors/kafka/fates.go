@@ -98,10 +98,16 @@ type fates struct {
 	known    outcome
 	isKnown  bool
 
-	ended   map[int16]bool // by epoch: whether committed
-	open    []journaled    // of transactions without an end
-	last    journaled      // the last step that has one
-	journal bool           // whether what is open was committed
+	ended   map[int16]bool   // by epoch: whether committed
+	open    []journaled      // of transactions without an end
+	last    journaled        // the last step that has one
+	begun   map[int64]string // by number of any producer: metadata of its last step that has no end
+	before  string           // metadata of the last committed step, of any producer
+	journal bool             // whether what is open was committed
+}
+
+func newFates(producer int64) *fates {
+	return &fates{producer: producer, ended: map[int16]bool{}, begun: map[int64]string{}}
 }
 
 // journaled is a record of the journal.
@@ -113,34 +119,47 @@ type journaled struct {
 }
 
 func (f *fates) record(r *kgo.Record) error {
-	if r.ProducerID != f.producer {
+	if r.Attrs.IsControl() {
+		var key kmsg.ControlRecordKey
+		if err := key.ReadFrom(r.Key); err != nil {
+			return fmt.Errorf("offset %d of the journal: a marker that is not one: %w", r.Offset, err)
+		}
+		f.end(r.ProducerID, key.Type == kmsg.ControlRecordKeyTypeCommit)
 		return nil
 	}
-	if !r.Attrs.IsControl() {
-		if string(r.Key) == dropKey {
-			f.open = append(f.open, journaled{epoch: r.ProducerEpoch, offset: r.Offset, drop: true})
-			return nil
-		}
+	j := journaled{epoch: r.ProducerEpoch, offset: r.Offset, drop: string(r.Key) == dropKey}
+	if !j.drop {
 		if f.meta == nil {
 			return errors.New("records of the journal cannot be recognised")
 		}
-		meta, err := f.meta(r.Value)
-		if err != nil {
+		var err error
+		if j.meta, err = f.meta(r.Value); err != nil {
 			return fmt.Errorf("offset %d of the journal: %w", r.Offset, err)
 		}
-		f.open = append(f.open, journaled{epoch: r.ProducerEpoch, offset: r.Offset, meta: meta})
-		return nil
 	}
-	var key kmsg.ControlRecordKey
-	if err := key.ReadFrom(r.Key); err != nil {
-		return fmt.Errorf("offset %d of the journal: a marker that is not one: %w", r.Offset, err)
-	}
-	f.end(key.Type == kmsg.ControlRecordKeyTypeCommit)
+	f.begin(r.ProducerID, j)
 	return nil
 }
 
-// end ends what is open.
-func (f *fates) end(committed bool) {
+// begin notes a record, which is open until its producer's next marker.
+func (f *fates) begin(producer int64, j journaled) {
+	if j.meta != "" {
+		f.begun[producer] = j.meta
+	}
+	if producer == f.producer {
+		f.open = append(f.open, j)
+	}
+}
+
+// end ends what a producer has open.
+func (f *fates) end(producer int64, committed bool) {
+	if meta := f.begun[producer]; committed && meta != "" {
+		f.before = meta
+	}
+	delete(f.begun, producer)
+	if producer != f.producer {
+		return
+	}
 	for _, o := range f.open {
 		f.ended[o.epoch] = committed
 		if o.meta != "" {
@@ -166,8 +185,12 @@ func (f *fates) decide() error {
 			f.journal = f.known.committed
 		case f.unstable:
 			return fmt.Errorf("the group's offsets have no end either, and the coordinator of the transaction of %v has forgotten how it ended", producer{f.producer, o.epoch})
+		case slices.Contains(f.group, o.meta):
+			f.journal = true
+		case f.before != "" && !slices.Contains(f.group, f.before):
+			return fmt.Errorf("the group's offsets are of neither the step at offset %d of the journal nor the one committed before it: they have expired or were set by hand", o.offset)
 		default:
-			f.journal = slices.Contains(f.group, o.meta)
+			f.journal = false
 		}
 		if f.journal {
 			committed++

@@ -69,21 +69,11 @@ func (l *taskLog) readLog(ctx context.Context, tp connectors.TopicPartition, fro
 func (l *taskLog) Trim(ctx context.Context, at connectors.Position, keep time.Duration) (start int64, err error) {
 	tp, before := at.TopicPartition, at.Next
 	if keep > 0 {
-		err := l.c.again(ctx, "times in "+tp.String(), func(ctx context.Context) error {
-			got, err := l.c.adm.ListOffsetsAfterMilli(ctx, time.Now().Add(-keep).UnixMilli(), tp.Topic)
-			if err != nil {
-				return err
-			}
-			o, ok := got.Lookup(tp.Topic, tp.Partition)
-			if !ok {
-				return fmt.Errorf("%v: %w", tp, kerr.UnknownTopicOrPartition)
-			}
-			before = min(before, o.Offset) // the end if nothing is so young
-			return o.Err
-		})
+		young, err := l.c.OffsetAt(ctx, tp, time.Now().Add(-keep).UnixMilli()) // the end if nothing is so young
 		if err != nil {
 			return 0, err
 		}
+		before = min(before, young)
 	}
 	if start, _, err = l.c.bounds(ctx, tp); err != nil || before <= start {
 		return start, err

@@ -19,9 +19,14 @@ const (
 // batchLimits remembers how large a batch the output topics take. A record of an
 // errors topic may be as large as its source allows, and larger than the default.
 type batchLimits struct {
-	mu    sync.Mutex
-	asked bool
-	most  map[string]int32
+	mu   sync.Mutex
+	most map[string]int32 // nil until it was learnt
+}
+
+func (b *batchLimits) known() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.most != nil
 }
 
 // batchBytes lets batches be as large as their topic allows, as far as it was
@@ -40,21 +45,23 @@ func (c *Cluster) batchLimit(topic string) int32 {
 }
 
 // learnLimits asks once how large the records of the output topics may be. It
-// does without where it may not ask: then the default holds.
+// does without where it may not ask: then the default holds. Nobody waits for the
+// answer but the caller: tasks that begin together may ask several times.
 func (c *Cluster) learnLimits(ctx context.Context) {
-	c.limits.mu.Lock()
-	defer c.limits.mu.Unlock()
-	if c.limits.asked || len(c.opt.Outputs) == 0 {
+	if len(c.opt.Outputs) == 0 || c.limits.known() {
 		return
 	}
 	settings, err := c.Settings(ctx, c.opt.Outputs)
 	if err != nil {
 		return
 	}
-	c.limits.asked, c.limits.most = true, map[string]int32{}
+	most := map[string]int32{}
 	for topic, of := range settings {
 		if n, err := strconv.Atoi(of["max.message.bytes"]); err == nil && n > 0 {
-			c.limits.most[topic] = int32(min(n, mostBatchBytes))
+			most[topic] = int32(min(n, mostBatchBytes))
 		}
 	}
+	c.limits.mu.Lock()
+	defer c.limits.mu.Unlock()
+	c.limits.most = most
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kgo"
 
@@ -71,8 +72,15 @@ func (c *Cluster) ReadState(ctx context.Context, task int, yield func(key, value
 
 // OffsetAt implements [connectors.History].
 func (c *Cluster) OffsetAt(ctx context.Context, tp connectors.TopicPartition, ms int64) (at int64, err error) {
+	return c.position(ctx, tp, func(ctx context.Context, topics ...string) (kadm.ListedOffsets, error) {
+		return c.adm.ListOffsetsAfterMilli(ctx, ms, topics...)
+	})
+}
+
+// position returns the offset that list finds in a partition.
+func (c *Cluster) position(ctx context.Context, tp connectors.TopicPartition, list func(context.Context, ...string) (kadm.ListedOffsets, error)) (at int64, err error) {
 	err = c.again(ctx, "positions of "+tp.Topic, func(ctx context.Context) error {
-		got, err := c.adm.ListOffsetsAfterMilli(ctx, ms, tp.Topic)
+		got, err := list(ctx, tp.Topic)
 		if err != nil {
 			return err
 		}
