@@ -238,7 +238,7 @@ func (t *task) learn(ctx context.Context, files []Backfill) (all []backfilled, e
 		t.log.Warn("rows of the history were rejected", "rows", rejected)
 	}
 	t.core.errs.refs = t.core.errs.refs[:0]
-	clear(t.core.errs.byReason)
+	clear(t.core.errs.byReason) // rejected rows of files go to no topic
 	return all, nil
 }
 

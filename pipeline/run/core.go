@@ -267,6 +267,7 @@ func (c *core) begin(clock int64) {
 	c.clock = max(clock, c.engine.V.Clock)
 	c.engine.V.Clock = c.clock
 	c.seq = 0
+	clear(c.errs.byReason)
 	for _, in := range c.inputs {
 		in.batch.Origin.Clock = c.clock
 		in.batch.Origin.Watermark = c.engine.V.Watermark

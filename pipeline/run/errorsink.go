@@ -14,7 +14,7 @@ import (
 type errorSink struct {
 	c        *core
 	refs     []rejected
-	byReason map[string]int64 // rows not yet counted by the metrics
+	byReason map[string]int64 // what the step has rejected
 }
 
 type rejected struct {

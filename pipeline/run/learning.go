@@ -58,14 +58,12 @@ func (l *learning) progress(done, size, rows int64) {
 			"share", fmt.Sprintf("%.1f%%", 100*l.state.share()))
 		l.said, l.last = now, l.state.Rows
 	}
-	clear(t.core.errs.byReason) // rejected rows of files go to no topic
 	t.publish(false)
 }
 
 // end is called when nothing is read any more.
 func (l *learning) end() {
 	l.t.busy.Store(0)
-	clear(l.t.core.errs.byReason)
 	l.t.w.metrics.history.report(l.t.id, &l.state)
 	l.t.learning = nil
 	l.t.publish(true)

@@ -38,7 +38,7 @@ func (t *task) live(ctx, draining context.Context) error {
 
 	t.free = make(chan *stepBuffer, maxInflight)
 	for range maxInflight {
-		t.free <- &stepBuffer{}
+		t.free <- &stepBuffer{rejects: map[string]int64{}}
 	}
 	ready := make(chan *stepBuffer, maxInflight)
 	committed := make(chan struct{})
@@ -270,6 +270,7 @@ func (t *task) seal(s *stepBuffer) error {
 		r.Remote, t.told = remote, remote
 	}
 	s.journal = r.append(s.journal[:0])
+	s.rejects, t.core.errs.byReason = t.core.errs.byReason, s.rejects
 	t.step, t.hash = r.Step, r.Hash
 	if due {
 		var err error

@@ -46,7 +46,7 @@ func newMetrics(p *pipeline.Pipeline, reg prometheus.Registerer) *metrics {
 	m := &metrics{
 		rows:               prometheus.NewCounterVec(counter("rows_total", "Rows processed and committed."), []string{"task"}),
 		outputs:            prometheus.NewCounterVec(counter("outputs_total", "Records published and committed, rejected ones included."), []string{"task"}),
-		rejects:            prometheus.NewCounterVec(counter("rejected_rows_total", "Records and rows sent to an errors topic, by what rejected them: decode, or the name of an operator."), []string{"task", "by"}),
+		rejects:            prometheus.NewCounterVec(counter("rejected_rows_total", "Records and rows sent to an errors topic and committed, by what rejected them: decode, or the name of an operator."), []string{"task", "by"}),
 		steps:              prometheus.NewCounter(counter("steps_total", "Steps committed.")),
 		replayed:           prometheus.NewCounter(counter("replayed_steps_total", "Steps replayed to rebuild state.")),
 		lag:                prometheus.NewGaugeVec(gauge("source_lag_records", "Offsets between what was processed and the last stable offset."), []string{"topic", "partition"}),
@@ -80,6 +80,9 @@ func (m *metrics) step(t *task, s *stepBuffer, commit time.Duration, now time.Ti
 	task := strconv.Itoa(t.id)
 	m.rows.WithLabelValues(task).Add(float64(s.record.Rows))
 	m.outputs.WithLabelValues(task).Add(float64(s.record.Outputs))
+	for reason, n := range s.rejects {
+		m.rejects.WithLabelValues(task, reason).Add(float64(n))
+	}
 	m.steps.Inc()
 	if n := len(s.record.Skips); n > 0 {
 		m.quarantined.WithLabelValues(task).Add(float64(n))
@@ -116,14 +119,6 @@ func (m *metrics) status(s *TaskStatus) {
 			}
 		}
 	}
-}
-
-// rejected adds what was rejected since the last call, and forgets it.
-func (m *metrics) rejected(task int, by map[string]int64) {
-	for reason, n := range by {
-		m.rejects.WithLabelValues(strconv.Itoa(task), reason).Add(float64(n))
-	}
-	clear(by)
 }
 
 // forget drops the gauges of a task that this worker no longer has: another one

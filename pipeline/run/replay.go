@@ -192,7 +192,6 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 			return fmt.Errorf("task %d: replay of step %d diverged: state digest %x, the journal says %x", t.id, s.Step, d, s.Digest)
 		}
 	}
-	clear(t.core.errs.byReason) // counted when they were committed
 	t.step, t.hash = s.Step, s.Hash
 	t.replayed++
 	t.whole = true

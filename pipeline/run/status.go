@@ -69,7 +69,6 @@ func (t *task) publish(force bool) {
 		for _, n := range t.core.nodes {
 			s.Nodes = append(s.Nodes, NodeStatus{Node: n.Name, Type: n.Def.Name, Role: n.Def.Role.String(), Values: n.Report().Values})
 		}
-		t.w.metrics.rejected(t.id, t.core.errs.byReason)
 	}
 	for _, p := range t.parts {
 		s.Partitions = append(s.Partitions, PartitionState{Topic: p.Topic, Partition: p.Partition, Next: max(p.next, p.seen), End: t.endOf(&p)})

@@ -101,9 +101,10 @@ type stepBuffer struct {
 	begun   time.Time
 	oldest  int64 // record times, milliseconds
 	newest  int64
-	began   []inputRun // first offsets, of the records that were processed
-	records int        // that were processed
-	taken   []int      // records of each of the task's partitions, skipped ones included
+	began   []inputRun       // first offsets, of the records that were processed
+	records int              // that were processed
+	taken   []int            // records of each of the task's partitions, skipped ones included
+	rejects map[string]int64 // what was rejected, by reason
 }
 
 // errUncheckpointed says that the local checkpoint is not in the journal.
