@@ -27,6 +27,9 @@ func (a *app) produceCommand() *cobra.Command {
 			if source == "" || input == "" {
 				return usage(cmd, "--source NAME and --input PATH are needed")
 			}
+			if rate < 0 {
+				return wrongInput("--rate %v: expected 0 or more", rate)
+			}
 			p, err := a.load(args[0])
 			if err != nil {
 				return err

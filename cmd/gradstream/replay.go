@@ -34,7 +34,7 @@ func (f *pastFlags) add(c *cobra.Command) {
 
 func (a *app) replayCommand() *cobra.Command {
 	var task int
-	var to uint64
+	var to int64
 	var exports []string
 	var asJSON bool
 	flags := &pastFlags{}
@@ -49,8 +49,11 @@ says was published. It only reads: the pipeline may run meanwhile.
 It exits with 1 at the first step that comes out differently, and names it.`,
 		Args: argFile,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if cmd.Flags().Changed("to") && to == 0 {
-				return wrongInput("--to 0: expected a step, from 1")
+			if cmd.Flags().Changed("to") && to < 1 {
+				return wrongInput("--to %d: expected a step, from 1", to)
+			}
+			if err := checkTask(cmd, task); err != nil {
+				return err
 			}
 			p, err := a.load(args[0])
 			if err != nil {
@@ -74,11 +77,11 @@ It exits with 1 at the first step that comes out differently, and names it.`,
 				}
 				task = 0
 			}
-			return a.replay(cmd.Context(), p, flags, task, to, paths, asJSON)
+			return a.replay(cmd.Context(), p, flags, task, uint64(to), paths, asJSON)
 		},
 	}
 	c.Flags().IntVar(&task, "task", -1, "number of the task, from 0")
-	c.Flags().Uint64Var(&to, "to", 0, "step to stop at (default: the last one committed)")
+	c.Flags().Int64Var(&to, "to", 0, "step to stop at (default: the last one committed)")
 	c.Flags().StringArrayVar(&exports, "export", nil, "write the weights that a node has then: `NODE=PATH`, a .jsonl or .arrow file as of state export (repeatable)")
 	c.Flags().BoolVar(&asJSON, "json", false, "print the result as one JSON object")
 	flags.add(c)

@@ -50,7 +50,10 @@ func (a *app) stateSub(use, short string, run func(s *pebblestore.Store, f *stat
 		Use:   use + " [FILE]",
 		Short: short,
 		Args:  argsUpTo(1),
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := checkTask(cmd, f.task); err != nil {
+				return err
+			}
 			s, err := a.openState(f.dir, args)
 			if err != nil {
 				return err

@@ -101,6 +101,14 @@ func meant(name string, names []string) string {
 	return ""
 }
 
+// checkTask refuses the number of a task that is given and cannot be one.
+func checkTask(c *cobra.Command, task int) error {
+	if c.Flags().Changed("task") && task < 0 {
+		return wrongInput("--task %d: expected the number of a task, from 0", task)
+	}
+	return nil
+}
+
 // noSource says that a pipeline has no source of this name.
 func noSource(flag string, p *pipeline.Pipeline, name string) error {
 	return wrongInput("%s: the pipeline has no source %q; it has: %s", flag, name, strings.Join(sourceNames(p), ", "))

@@ -22,6 +22,9 @@ const (
 	mostMemory = 256 << 20    // of what a footer says, bytes
 )
 
+// smallerFooter is how a file gets one: it speaks of each column of each row group.
+const smallerFooter = "write the file with larger row groups, or fewer columns, or as several files"
+
 // checkFooter refuses a footer that is too large, that counts more entries than it
 // could hold, or whose entries would take too much memory: one of a byte can stand
 // for a structure of hundreds.
@@ -37,7 +40,7 @@ func checkFooter(in io.ReaderAt, size int64) error {
 	case n > size-12:
 		return fmt.Errorf("not a Parquet file, or truncated: a footer of %d bytes in a file of %d", n, size)
 	case n > mostFooter:
-		return fmt.Errorf("a footer of %d bytes; at most %d are read", n, mostFooter)
+		return fmt.Errorf("a footer of %d bytes; at most %d are read: %s", n, mostFooter, smallerFooter)
 	}
 	b := make([]byte, n)
 	if _, err := in.ReadAt(b, size-8-n); err != nil {
@@ -48,7 +51,7 @@ func checkFooter(in io.ReaderAt, size int64) error {
 		return fmt.Errorf("not a Parquet file, or truncated: footer: %w", t.err)
 	}
 	if t.memory > mostMemory {
-		return fmt.Errorf("the footer asks for %d bytes of memory; at most %d are taken", t.memory, mostMemory)
+		return fmt.Errorf("the footer asks for %d bytes of memory; at most %d are taken: %s", t.memory, mostMemory, smallerFooter)
 	}
 	return nil
 }

@@ -98,7 +98,7 @@ func TestHostileParquet(t *testing.T) {
 		"zstd":            {forged(t, format.Zstd, page(int32(len(zstded)), 8, 1), zstded), "zero"},
 		"zstd, its frame": {forged(t, format.Zstd, page(int32(len(claim)), 8, 1), claim), "column id: the page at byte 4 asks for 1099511627776 bytes; at most 268435456 are read"},
 		"zstd, blocks":    {forged(t, format.Zstd, page(int32(len(blocks)), 8, 1), blocks), "column id: the page at byte 4 asks for"},
-		"tiny columns":    {entries(append(append(chunks, make([]byte, n)...), 0)...), "bytes of memory; at most 268435456 are taken"},
+		"tiny columns":    {entries(append(append(chunks, make([]byte, n)...), 0)...), "bytes of memory; at most 268435456 are taken: write the file with larger row groups"},
 		"honest":          {forged(t, format.Uncompressed, page(8, 8, 1), binary.LittleEndian.AppendUint64(nil, 7)), ""},
 		"compressed":      {forged(t, format.Uncompressed, page(math.MaxInt32, 8, 1), nil), "column id: the page at byte 4 asks for 2147483647 bytes; at most 268435456 are read"},
 		"uncompressed":    {forged(t, format.Gzip, page(8, math.MaxInt32, 1), make([]byte, 8)), "column id: the page at byte 4 asks for 2147483647 bytes; at most 268435456 are read"},
