@@ -17,27 +17,41 @@ const (
 func (o *hoeffdingTree) predict(leaf *treeNode, x []float64, v []int32, p []float64) (majority, bayes int) {
 	n := total(leaf.Counts)
 	o.shares = upTo(o.shares, len(p)-1)
-	shares := o.shares[:len(p)]
+	shares, possible := o.shares[:len(p)], false
 	for class := range p {
-		shares[class], p[class] = 1/float64(len(p)), math.Inf(-1)
-		if count := at(leaf.Counts, class); n > 0 {
-			shares[class] = count / n
-			if count > 0 {
-				p[class] = exact.Log(count) + o.logDensity(leaf, x, v, class)
-			}
+		count := at(leaf.Counts, class)
+		shares[class], p[class] = o.share(count, n, len(p)), math.Inf(-1)
+		if count > 0 {
+			p[class] = exact.Log(count) + o.logDensity(leaf, x, v, class)
+			possible = possible || p[class] > math.Inf(-1)
 		}
 	}
-	normalise(p)
-	majority, bayes = greatest(shares), greatest(p)
-	switch o.config.leaf {
-	case "majority":
+	if o.config.smooth && !possible {
 		copy(p, shares)
-	case "adaptive":
-		if leaf.Majority > leaf.Bayes {
-			copy(p, shares)
+	} else {
+		normalise(p)
+	}
+	majority, bayes = greatest(shares), greatest(p)
+	if o.config.leaf == "majority" || o.config.leaf == "adaptive" && leaf.Majority > leaf.Bayes {
+		copy(p, shares)
+	} else if o.config.smooth {
+		part := 1 / math.Sqrt(n+1)
+		for class, share := range shares {
+			p[class] = float64((1-part)*p[class]) + float64(part*share)
 		}
 	}
 	return majority, bayes
+}
+
+// share is the probability of a class that has so many of the n rows of a leaf.
+func (o *hoeffdingTree) share(count, n float64, classes int) float64 {
+	switch {
+	case o.config.smooth:
+		return (count + 1) / (n + float64(classes))
+	case n > 0:
+		return count / n
+	}
+	return 1 / float64(classes)
 }
 
 // logDensity is the logarithm of the density of a row within a class of a leaf.

@@ -15,7 +15,9 @@ var _ = Family.Add(operators.Define(operators.Spec[hoeffdingConfig]{
 	Doc: "A leaf counts its classes and, for each class, keeps the normal distribution and the range of every numeric column and the counts of every category. After every grace_period rows a leaf that has seen more than one class looks for the best split: " +
 		"of 10 cuts of a numeric column between its least and greatest number, and of a category against all others, the one of the greatest information gain in bits. It splits if that gain exceeds the second best column's, and that of no split, which is 0, " +
 		"by more than Hoeffding's bound √(R² ln(1/δ)/2n), R = log₂ of the number of classes, n = rows of the leaf by their weights, or if the bound is below tie_threshold; a side with less than 1 % of the rows is no split (Domingos, Hulten, KDD 2000; Gaussian counts as in MOA). The two new leaves begin with the classes that the split estimates for them.\n\n" +
-		"leaf: majority predicts the shares of the classes, bayes naive Bayes over the columns within the leaf, and adaptive whichever has been right more often in this leaf, bayes where both are equal.\n\n" +
+		"leaf: majority predicts the shares of the classes, bayes naive Bayes over the columns within the leaf, and adaptive whichever has been right more often in this leaf, bayes where both are equal. " +
+		"Naive Bayes takes columns that go together for as many witnesses and is too sure of itself, so with smooth its probabilities are mixed with the shares, which weigh 1/√(n + 1) after n rows of the leaf, and give way to them where it holds no class for possible; " +
+		"in the shares each known class counts as one row more (Laplace). With smooth: false both are taken as they are (as in MOA).\n\n" +
 		"A null is not counted in its column; below a split it goes the way the larger part went. A row whose label is null is predicted and not learnt. A number beyond ±1e100 rejects the row.\n\n" +
 		"Cost: time in proportion to the depth and to columns times classes; every grace_period rows 20 times that, for categorical columns as often as they have values. Memory is bounded by max_leaves: each leaf takes 40 bytes for each numeric column and class, and 8 bytes for each value of a categorical column and class; " +
 		"a split takes memory, other rows take none. A full tree splits no more and goes on to count.",
@@ -26,7 +28,7 @@ var _ = Family.Add(operators.Define(operators.Spec[hoeffdingConfig]{
 		Config: "hoeffding_tree: {label: y, grace_period: 4, delta: 0.5, max_leaves: 2, leaf: majority}",
 		In:     "x,y:bool?\n1,false\n5,true\n2,false\n6,true\n2.2,false\n1.5,\n5.5,\n",
 		Out: "x,y,node.probability,node.loss,node.version\n" +
-			"1,false,0.5,0.6931471805599453,0\n5,true,0,34.538776394910684,1\n2,false,0.5,0.6931471805599453,2\n6,true,0.3333333333333333,1.0986122886681098,3\n2.2,false,0,0,4\n1.5,,0,,5\n5.5,,1,,5\n",
+			"1,false,0.5,0.6931471805599453,0\n5,true,0.3333333333333333,1.0986122886681098,1\n2,false,0.5,0.6931471805599453,2\n6,true,0.4,0.916290731874155,3\n2.2,false,0.25,0.2876820724517809,4\n1.5,,0.2,,5\n5.5,,0.75,,5\n",
 	}},
 	Build: newHoeffdingTree,
 }))
@@ -40,6 +42,7 @@ type hoeffdingConfig struct {
 	delta     float64
 	tie       float64
 	leaf      string
+	smooth    bool
 	leaves    int
 	maxValues int
 }
@@ -53,13 +56,14 @@ func (c *hoeffdingConfig) Fields(f *spec.Fields) {
 	f.Float(&c.delta, "delta", 1e-7, "Probability that a split is not the best one.").Above(0).Below(1)
 	f.Float(&c.tie, "tie_threshold", 0.05, "Bound below which columns count as equally good, and the best is taken.").Within(0, 10)
 	f.Enum(&c.leaf, "leaf", "adaptive", []string{"adaptive", "bayes", "majority"}, "What predicts in a leaf.")
+	f.Bool(&c.smooth, "smooth", true, "Keep what a leaf predicts from being surer than its rows allow.")
 	f.Int(&c.leaves, "max_leaves", 1000, "Most leaves.").Within(1, 1_000_000)
 	f.Int(&c.maxValues, "max_values", 64, "Most values of a categorical column that are told apart; further ones count as one, together with those of more than 256 bytes.").Within(1, 10_000).Pin()
 	c.reactField(f, reactReset)
 }
 
 // treeVersion is the version of the tree's state.
-const treeVersion = 2
+const treeVersion = 3
 
 // treeNode is a leaf, or a split of two.
 type treeNode struct {

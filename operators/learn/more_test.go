@@ -30,6 +30,7 @@ var moreCases = []optest.Case{
 	{Operator: "hoeffding_tree", Name: "classes, full", In: denseClass, Config: "{label: y, grace_period: 10, delta: 0.1, max_leaves: 4, max_values: 3, categorical: [s], tie_threshold: 2}"},
 	{Operator: "hoeffding_tree", Name: "bayes", In: denseNumber, Config: "{label: c, predict: class, max_classes: 10, grace_period: 30, numeric: [a, y], leaf: bayes, max_leaves: 3, tie_threshold: 2}"},
 	{Operator: "hoeffding_tree", Name: "majority", In: denseClass, Config: "{label: y, grace_period: 5, leaf: majority, classes: [red, green, blue], max_leaves: 3, delta: 0.5}"},
+	{Operator: "hoeffding_tree", Name: "as in MOA", In: denseClass, Config: "{label: y, smooth: false, grace_period: 10, delta: 0.1, max_leaves: 4, categorical: [s], tie_threshold: 2}"},
 	{Operator: "bayesian_linear_regression", Name: "all numbers", In: denseNumber, Config: "{label: y}"},
 	{Operator: "bayesian_linear_regression", Name: "no intercept", In: denseNumber, Config: "{label: c, numeric: [a, d], intercept: false, alpha: 0.01, beta: 100}"},
 	{Operator: "gaussian_naive_bayes", Name: "weights", In: denseWeights, Config: "{label: y, weight: w, class_weights: [1, 2.5]}"},
