@@ -108,7 +108,7 @@ func (e *MismatchError) Error() string {
 	if e.Have.Version == e.Want.Version {
 		what = fmt.Sprintf("was written with %q, the pipeline file now says %q", e.Have.Pinned, e.Want.Pinned)
 	}
-	return fmt.Sprintf("state of operator %q (%s) %s; restore the old setting, give the operator another name to start afresh, or delete the state folder",
+	return fmt.Sprintf("state of operator %q (%s) %s; restore the old setting, or give the operator, or the pipeline, another name to start afresh",
 		e.Want.Node, e.Want.Name, what)
 }
 

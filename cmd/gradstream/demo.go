@@ -142,6 +142,10 @@ func (a *app) demo(ctx context.Context, o demoOptions, leveled bool) (err error)
 	defer view.close() // also when something panics: the cursor comes back
 	err = d.run(ctx, ln, view)
 	view.close()
+	if err != nil && ctx.Err() != nil && d.begun.IsZero() {
+		fmt.Fprintln(a.out, "stopped before the stream began")
+		err = nil
+	}
 	messages.flush(a.err)
 	return err
 }

@@ -46,7 +46,7 @@ Files may be ` + file.Formats + `.`,
 			}
 			e := &evaluate{app: a, p: p, json: asJSON, batchRows: batchRows}
 			defer e.close()
-			if err := e.open(inputs, outputs, errorsPath); err != nil {
+			if err := e.open(args[0], inputs, outputs, errorsPath); err != nil {
 				return err
 			}
 			return e.run(cmd)
@@ -84,8 +84,11 @@ func (e *evaluate) close() {
 }
 
 // open opens every file before anything is read.
-func (e *evaluate) open(inputs, outputs []string, errorsPath string) error {
+func (e *evaluate) open(pipelineFile string, inputs, outputs []string, errorsPath string) error {
 	e.readers, e.writers = map[string]connectors.Reader{}, map[string]run.RowWriter{}
+	if err := spare(pipelineFile, inputs, outputs, errorsPath); err != nil {
+		return err
+	}
 	paths, err := assignments("--input", inputs)
 	if err != nil {
 		return err
@@ -100,7 +103,7 @@ func (e *evaluate) open(inputs, outputs []string, errorsPath string) error {
 		if err != nil {
 			return wrongInput("--input %s: %w", name, err)
 		}
-		e.readers[name] = r
+		e.readers[name] = newNullWatch(r, s.Schema, path)
 	}
 	for _, name := range sourceNames(e.p) {
 		if e.readers[name] == nil {
@@ -169,6 +172,11 @@ func (e *evaluate) run(cmd *cobra.Command) error {
 	}
 	if hidden := result.Errors - int64(e.shown); hidden > 0 {
 		fmt.Fprintf(e.app.err, "... and %d more rejected rows; --errors PATH writes them all\n", hidden)
+	}
+	for _, name := range sourceNames(e.p) {
+		for _, note := range e.readers[name].(*nullWatch).notes() {
+			fmt.Fprintf(e.app.err, "note: %s: %s\n", name, note)
+		}
 	}
 	if e.json {
 		_, err = e.app.out.Write(result.JSON())
@@ -242,12 +250,18 @@ func humanNumber(v float64) string {
 	return strconv.FormatFloat(v, 'g', 6, 64)
 }
 
+// cutAssignment splits NAME=PATH.
+func cutAssignment(arg string) (name, path string, ok bool) {
+	name, path, ok = strings.Cut(arg, "=")
+	return name, path, ok && name != "" && path != ""
+}
+
 // assignments reads repeated NAME=PATH flags.
 func assignments(flag string, args []string) (map[string]string, error) {
 	m := map[string]string{}
 	for _, arg := range args {
-		name, path, ok := strings.Cut(arg, "=")
-		if !ok || name == "" || path == "" {
+		name, path, ok := cutAssignment(arg)
+		if !ok {
 			return nil, wrongInput("%s %s: expected NAME=PATH", flag, arg)
 		}
 		if m[name] != "" {

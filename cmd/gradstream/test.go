@@ -2,7 +2,9 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -111,6 +113,9 @@ func testPaths(path string) (file, tests string) {
 func (a *app) testPipeline(ctx context.Context, path string) (total, failed int, err error) {
 	file, testPath := testPaths(path)
 	text, err := os.ReadFile(testPath)
+	if errors.Is(err, fs.ErrNotExist) {
+		return 0, 0, wrongInput("%s has no tests: there is no %s", file, testPath)
+	}
 	if err != nil {
 		return 0, 0, inputError{err}
 	}

@@ -8,6 +8,8 @@ import (
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
+
+	"github.com/gradstream/gradstream/pipeline"
 )
 
 // TestBadPipelines validates files that are wrong, each in its own way, with the
@@ -69,5 +71,25 @@ func golden(t *testing.T, file, got string) {
 	}
 	if diff := cmp.Diff(string(want), got); diff != "" {
 		t.Errorf("%s (-want +got; -rewrite accepts it):\n%s", file, diff)
+	}
+}
+
+// The pipeline of the README is right, and goes with the commands that stand below it: a backfill wants an event time and a key.
+func TestReadme(t *testing.T) {
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "```yaml\n")
+	yaml, _, ok := strings.Cut(rest, "```")
+	if !ok {
+		t.Fatal("README.md shows no pipeline")
+	}
+	p, errs := pipeline.Parse("README.md", []byte(yaml), pipeline.Options{Registry: registry, Lookup: func(string) (string, bool) { return "", false }})
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	if s := p.Sources[0]; s.Time == "" || s.Key == "" {
+		t.Errorf("source %s: time %q, key %q; expected both", s.Name, s.Time, s.Key)
 	}
 }

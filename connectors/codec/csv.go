@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"strconv"
+	"strings"
 	"unicode/utf8"
 
 	"github.com/gradstream/gradstream/connectors"
@@ -51,10 +52,20 @@ func NewCSV(s *batch.Schema, header []string, o Options) (*CSV, error) {
 		case f.Nullable:
 			d.absent = append(d.absent, i)
 		default:
-			return nil, fmt.Errorf("column %s: not in the header", f.Name)
+			return nil, fmt.Errorf("column %s: not in the header: %s", f.Name, shown(header))
 		}
 	}
 	return d, nil
+}
+
+// shown is the beginning of a header, for messages.
+func shown(header []string) string {
+	const most = 200
+	s := strings.Join(header, ",")
+	if len(s) > most {
+		s = strings.ToValidUTF8(s[:most], "") + "…"
+	}
+	return strconv.Quote(s)
 }
 
 // Decode appends the one row of a record, which may end with a line break.

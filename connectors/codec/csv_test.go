@@ -75,9 +75,10 @@ func TestCSVHeader(t *testing.T) {
 		{"y,z,x,a", `0,"z,z",2,q`, `"q" | 2 | false`},
 		{"x,a", `2,q`, `"q" | 2 | null`},
 		{"x,a", `2,q,`, `3 cells, expected 2`},
-		{"x,y", ``, `column a: not in the header`},
+		{"x,y", ``, `column a: not in the header: "x,y"`},
 		{"x,y,a,x", ``, `column x: twice in the header`},
-		{"X,y,a", ``, `column x: not in the header`},
+		{"X,y,a", ``, `column x: not in the header: "X,y,a"`},
+		{"x;y;" + strings.Repeat("é", 150), ``, `column a: not in the header: "x;y;` + strings.Repeat("é", 98) + `…"`},
 		{"z,x,z,a", `1,2,3,q`, `"q" | 2 | null`},
 	} {
 		got := ""

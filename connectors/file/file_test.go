@@ -156,7 +156,7 @@ func TestRead(t *testing.T) {
 				`!4:6 "3,d\"e": column s: a quotation mark inside of an unquoted cell (at byte 3)`,
 				`!5:7 "4,\"f\"g": column s: a quotation mark inside of a quoted cell that is not doubled (at byte 4)`, "6@0: 5 h"}},
 		{name: "missing.csv", data: "x,s\n1,a\n", columns: "x: int64, price: float64",
-			want: []string{"open: missing.csv: column price: not in the header"}},
+			want: []string{"open: missing.csv: column price: not in the header: \"x,s\""}},
 		{name: "empty.csv", data: "", columns: "x: int64", want: []string{"open: empty.csv: empty file; expected a header"}},
 		{name: "blank.csv", data: "\n\r\n", columns: "x: int64", want: []string{"open: blank.csv: empty file; expected a header"}},
 		{name: "header.csv", data: "x\n", columns: "x: int64", want: nil},

@@ -251,6 +251,10 @@ func TestMerge(t *testing.T) {
 		{"losses by what was learnt", [][]operators.Value{{v("version", 1), v("loss", 1)}, {v("version", 9), v("loss", 2)}}, []operators.Value{v("version", 10), v("loss", 1.9)}},
 		{"undefined parts are left out", [][]operators.Value{{v("rows", 0), null("accuracy")}, {v("rows", 5), v("accuracy", 1)}}, []operators.Value{v("rows", 5), v("accuracy", 1)}},
 		{"nothing defined", [][]operators.Value{{v("rows", 0), null("accuracy")}, {v("rows", 0), null("accuracy")}}, []operators.Value{v("rows", 0), null("accuracy")}},
+		{"segments of whoever knows them, by their own rows", [][]operators.Value{
+			{v("rows", 9), v("accuracy", 1), v("rows[a]", 1), v("accuracy[a]", 0), v("rows_beyond_segments", 1)},
+			{v("rows", 9), v("accuracy", 0), v("rows[a]", 3), v("accuracy[a]", 1), v("rows[b[0]]", 6), v("accuracy[b[0]]", 0.5), v("rows_beyond_segments", 0)},
+		}, []operators.Value{v("rows", 18), v("accuracy", 0.5), v("rows[a]", 4), v("accuracy[a]", 0.75), v("rows_beyond_segments", 1), v("rows[b[0]]", 6), v("accuracy[b[0]]", 0.5)}},
 		{"no sum of curves", [][]operators.Value{{v("roc_auc", 0.5)}, {v("roc_auc", 0.5)}}, []operators.Value{null("roc_auc")}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -94,14 +94,16 @@ function trim(lists) {
 function chart(metric, series, marks) {
   const from = trim(series.map(s => s.values));
   const lists = series.map(s => s.values.slice(from));
-  const box = { x: 44, y: 6, w: 490, h: 110 };
-  const svg = make('svg', { class: 'chart', viewBox: '0 0 540 132', role: 'img', 'aria-label': metric + ' over time' });
+  const wide = Math.min(540, Math.max(240, innerWidth - 70)); // a narrow window gets a narrow chart, not small print
+  const box = { x: 44, y: 6, w: wide - 50, h: 110 };
+  const svg = make('svg', { class: 'chart', viewBox: `0 0 ${wide} 132`, role: 'img', 'aria-label': metric + ' over time' });
   const b = bounds(lists);
   if (b) {
+    const digits = Math.min(9, Math.max(3, 1 + Math.ceil(-Math.log10(b[1] - b[0])))); // enough to tell the lines apart
     for (const f of [0, 0.5, 1]) {
       const y = box.y + box.h * f;
       svg.append(make('line', { class: 'grid', x1: box.x, x2: box.x + box.w, y1: y, y2: y }));
-      svg.append(make('text', { x: box.x - 6, y: y + 4, 'text-anchor': 'end' }, (b[1] - (b[1] - b[0]) * f).toFixed(3)));
+      svg.append(make('text', { x: box.x - 6, y: y + 4, 'text-anchor': 'end' }, (b[1] - (b[1] - b[0]) * f).toFixed(digits)));
     }
     const step = box.w / Math.max(1, lists[0].length - 1);
     for (const m of marks) if (m >= from) {
@@ -177,18 +179,53 @@ function flow(g) {
       make('text', { class: 'name', x: x(n) + w / 2, y: y(n) + 19, 'text-anchor': 'middle' }, clip(node.name, 20)),
       make('text', { x: x(n) + w / 2, y: y(n) + 34, 'text-anchor': 'middle' }, clip(about, 24))));
   }
-  return make('div', { class: 'card flow' }, make('h3', null, 'Graph'), make('div', { class: 'scroll' }, svg));
+  return make('div', { class: 'card flow' }, make('h3', null, 'Graph'), scroll('graph of ' + g.pipeline, { class: 'scroll' }, svg));
 }
 
-function table(title, heads, rows) {
+// scroll is what can be scrolled sideways, by the keyboard too; replace finds it again by its name.
+function scroll(name, attributes, ...children) {
+  return make('div', { ...attributes, tabindex: 0, role: 'region', 'aria-label': name, 'data-name': name }, ...children);
+}
+
+// replace shows what build returns, and leaves the reader where he was. What is shown now is looked at first: build moves the graph.
+function replace(main, build) {
+  const named = () => [...main.querySelectorAll('[data-name]')];
+  const focus = document.activeElement ? document.activeElement.dataset.name : undefined;
+  const at = named().map(e => [e.dataset.name, e.scrollLeft]).filter(x => x[1] > 0);
+  main.replaceChildren(...build());
+  for (const e of named()) {
+    for (const [name, left] of at) if (e.dataset.name === name) e.scrollLeft = left;
+    if (focus && e.dataset.name === focus) e.focus({ preventScroll: true });
+  }
+}
+
+function table(pipeline, title, heads, rows) {
   const cell = (tag, v, num) => make(tag, num ? { class: 'num' } : null, v);
-  return make('div', { class: 'card scroll' }, make('h3', null, title), make('table', null,
+  return scroll(pipeline + ': ' + title, { class: 'card scroll' }, make('h3', null, title), make('table', null,
     make('thead', null, make('tr', null, ...heads.map(h => cell('th', h.text, h.num)))),
     make('tbody', null, ...rows.map(r => make('tr', null, ...r.map((v, i) => cell('td', v, heads[i].num)))))));
 }
 
 const graphs = new Map(); // drawn
 const shapes = new Map(); // as the process says
+
+// An evaluator with `by` reports a metric of a segment as METRIC[SEGMENT].
+const segmented = /^([^[]+)\[([^]*)\]$/;
+
+// overall are the names of the numbers that are of no segment.
+function overall(values) { return Object.keys(values).filter(k => !segmented.test(k) && k !== 'rows_beyond_segments'); }
+
+// segments are [segment, its numbers], those with most rows first.
+function segments(values) {
+  const by = new Map();
+  for (const [k, v] of Object.entries(values)) {
+    const m = segmented.exec(k);
+    if (!m) continue;
+    if (!by.has(m[2])) by.set(m[2], {});
+    by.get(m[2])[m[1]] = v;
+  }
+  return [...by].sort((a, b) => (b[1].rows || 0) - (a[1].rows || 0));
+}
 
 function pipelineView(status, metrics) {
   const list = points(status.pipeline), rate = rates(list);
@@ -207,7 +244,7 @@ function pipelineView(status, metrics) {
       ? card('Drifts', count(drifts.length ? drifts[drifts.length - 1] : 0), detectors.length > 1 ? detectors.length + ' detectors' : 'found by ' + detectors[0].node, drifts)
       : card('Outputs', count(status.outputs), 'records', null)));
 
-  const names = [...new Set(judges.flatMap(n => Object.keys(n.all)))].filter(m => m !== 'rows');
+  const names = [...new Set(judges.flatMap(n => overall(n.all)))].filter(m => m !== 'rows');
   const charts = make('div', { class: 'two stack' });
   for (const m of names) {
     const series = judges.filter(n => m in n.all).map(n => ({ node: n.node, now: n.all[m], values: list.map(p => (p.nodes[n.node] || {})[m]) }));
@@ -219,21 +256,30 @@ function pipelineView(status, metrics) {
   const others = metrics.filter(n => n.role !== 'evaluator' && n.role !== 'detector');
   if (others.length) {
     const values = [...new Set(others.flatMap(n => Object.keys(n.all)))];
-    rest.append(table('Models', [{ text: 'node' }, { text: 'type' }, ...values.map(v => ({ text: v, num: true }))],
+    rest.append(table(status.pipeline, 'Models', [{ text: 'node' }, { text: 'type' }, ...values.map(v => ({ text: v, num: true }))],
       others.map(n => [n.node, n.type, ...values.map(v => short(n.all[v]))])));
   }
   if (detectors.length > 1) {
-    rest.append(table('Detectors', [{ text: 'node' }, { text: 'type' }, { text: 'drifts', num: true }],
+    rest.append(table(status.pipeline, 'Detectors', [{ text: 'node' }, { text: 'type' }, { text: 'drifts', num: true }],
       detectors.map(n => [n.node, n.type, count(n.all.drifts)])));
   }
   const pairs = make('div', { class: 'two' });
+  for (const n of judges) {
+    const parts = segments(n.all), most = 50;
+    if (!parts.length) continue;
+    const values = overall(n.all);
+    const title = n.node + ', segment by segment' + (parts.length > most ? ` (the ${most} with most rows of ${count(parts.length)})` : '');
+    const beyond = n.all.rows_beyond_segments ? [['(others)', { rows: n.all.rows_beyond_segments }]] : [];
+    pairs.append(table(status.pipeline, title, [{ text: 'segment' }, ...values.map(v => ({ text: v, num: true }))],
+      [...parts.slice(0, most), ...beyond].map(([name, of]) => [name, ...values.map(v => short(of[v]))])));
+  }
   for (const n of judges.filter(n => n.tasks.length > 1)) {
-    const values = Object.keys(n.tasks[0].values);
-    pairs.append(table(n.node + ', task by task', [{ text: 'task' }, ...values.map(v => ({ text: v, num: true }))],
+    const values = overall(n.tasks[0].values);
+    pairs.append(table(status.pipeline, n.node + ', task by task', [{ text: 'task' }, ...values.map(v => ({ text: v, num: true }))],
       n.tasks.map(t => [String(t.task), ...values.map(v => short(t.values[v]))])));
   }
   if (pairs.childElementCount) rest.append(make('div', { class: 'below' }, pairs));
-  rest.append(table('Tasks', [{ text: 'task' }, { text: 'phase' }, { text: 'step', num: true }, { text: 'rows', num: true }, { text: 'rejected', num: true },
+  rest.append(table(status.pipeline, 'Tasks', [{ text: 'task' }, { text: 'phase' }, { text: 'step', num: true }, { text: 'rows', num: true }, { text: 'rejected', num: true },
     { text: 'outputs', num: true }, { text: 'lag', num: true }, { text: 'event time' }, { text: 'partitions (next offset)' }],
     status.tasks.map(t => [String(t.task), make('span', { class: 'phase ' + t.phase }, t.phase), count(t.step), count(t.rows), count(t.rejected), count(t.outputs), count(t.lag),
       t.watermark_ms ? new Date(t.watermark_ms).toISOString().slice(0, 16).replace('T', ' ') : '–',
@@ -282,9 +328,9 @@ async function look() {
       if (!list.length || status.now_ms - list[list.length - 1].at_ms > every / 2) list.push({ at_ms: status.now_ms, rows: p.rows, lag: p.lag, nodes });
       if (list.length > kept) list.splice(0, list.length - kept);
     }
-    document.getElementById('main').replaceChildren(...(status.pipelines.length
+    replace(document.getElementById('main'), () => status.pipelines.length
       ? status.pipelines.map(p => pipelineView(p, byName.get(p.pipeline) || []))
-      : [make('p', { class: 'quiet' }, 'No pipeline has started yet.')]));
+      : [make('p', { class: 'quiet' }, 'No pipeline has started yet.')]);
     document.getElementById('facts').textContent = version + ' · up ' + span(status.uptime_seconds);
     document.body.className = '';
     const failed = (ready.reasons || []).map(r => (r.task !== undefined ? `task ${r.task}: ` : '') + r.reason);
