@@ -9,6 +9,7 @@ package operators
 
 import (
 	"fmt"
+	"io"
 	"slices"
 
 	"github.com/gradstream/gradstream/pipeline/batch"
@@ -41,6 +42,17 @@ type Repartitioner interface {
 	// Repartition returns the column whose text picks the partition, and how many
 	// partitions there are.
 	Repartition() (key string, partitions int)
+}
+
+// FileReader is a configuration of an operator that takes up a file. Operators have
+// no I/O: whoever loads a pipeline opens the file, once, before anything is built.
+type FileReader interface {
+	// File is the field that names it.
+	File() *spec.File
+	// ReadFile takes up its content and returns everything that is wrong with it.
+	// What it makes of it is shared by the operators that are built of the
+	// configuration, one for each task, and never changed.
+	ReadFile(content io.Reader) spec.Errors
 }
 
 // Role says what a node is for: how tools present it and what they ask of it.

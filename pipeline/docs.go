@@ -84,6 +84,9 @@ func WriteOperator(w io.Writer, d *operators.Definition) error {
 	fmt.Fprintf(b, "\nFields\n%s\n", indent(strings.TrimRight(fields.String(), "\n"), "  "))
 	for _, e := range d.Examples {
 		fmt.Fprintf(b, "\nExample: %s\n%s\n", e.Title, indent(strings.TrimSpace(e.Config), "  "))
+		if e.File != "" {
+			fmt.Fprintf(b, "  with the file\n%s\n", indent(strings.TrimRight(e.File, "\n"), "    "))
+		}
 		if e.In != "" {
 			fmt.Fprintf(b, "  in\n%s\n", indent(table(e.In, " "), "    "))
 		}
@@ -147,6 +150,9 @@ with a variable needs quotes.
 		}
 		for _, e := range d.Examples {
 			fmt.Fprintf(b, "\nExample: %s\n\n```yaml\n%s\n```\n", e.Title, strings.TrimSpace(e.Config))
+			if e.File != "" {
+				fmt.Fprintf(b, "\nwith the file\n\n```\n%s\n```\n", strings.TrimRight(e.File, "\n"))
+			}
 			if e.In != "" {
 				fmt.Fprintf(b, "\n%s\n", table(e.In, "|"))
 			}

@@ -197,6 +197,8 @@ func (l *loader) build(op *operator) *Node {
 		op.sources = []string{op.name} // its rows lie where its topic has them
 	}
 	op.sources = uniqueSorted(op.sources)
+	whole := l.readFile(op)
+	sure = sure && whole
 	if !known {
 		return node
 	}
@@ -216,7 +218,8 @@ func (l *loader) build(op *operator) *Node {
 		op.doubt = append(op.doubt, op.name)
 	}
 	op.doubt = uniqueSorted(op.doubt)
-	if sure && raised == 0 || extends(built.Schema, node.Inputs[0]) {
+	// The names of columns may come from a file.
+	if whole && (sure && raised == 0 || extends(built.Schema, node.Inputs[0])) {
 		op.schema = built.Schema
 	}
 	node.Schema = op.schema

@@ -17,10 +17,14 @@ type category struct {
 }
 
 func newCategory(env *operators.Env, col spec.Column, c *vocabularyConfig) category {
-	return category{
-		name: col.Name, col: env.In(col, batch.String, batch.Int64, batch.Bool),
-		values: newVocabulary(env, col.Name, c), digits: make([]byte, 0, 20),
-	}
+	t := takenByText(env, col)
+	t.values = newVocabulary(env, col.Name, c)
+	return t
+}
+
+// takenByText is a category without a vocabulary.
+func takenByText(env *operators.Env, col spec.Column) category {
+	return category{name: col.Name, col: env.In(col, batch.String, batch.Int64, batch.Bool), digits: make([]byte, 0, 20)}
 }
 
 // text returns the value of a row that is not null. It is borrowed until the next call.

@@ -12,6 +12,9 @@ const mixed = "i:int64,f:float64?,b:bool?,at:timestamp?,s:string?,u:string,x:spa
 	"3,,,,,,4294967295:2\n" +
 	"4,100,true,4000,blue,u3,1:1\n"
 
+// embeddings has keys that the rows have, and that generated ones have.
+const embeddings = "red 1 0 -0.5\na 0.25 -1e-30 3e38\ntrue 1 2 3\n3 -3e38 3e38 3\ngreen 0 0 1\nApples 7 8 9\npears 0.1 0.2 0.3\nd 0 0 0\nunïcode 0.5 0.5 0.5\n"
+
 func TestFamily(t *testing.T) {
 	optest.TestFamily(t, &Family,
 		optest.Case{Operator: "vectorize", Name: "all kinds, standard", In: mixed,
@@ -34,6 +37,10 @@ func TestFamily(t *testing.T) {
 		optest.Case{Operator: "target_encode", Name: "evicting, with a prior", In: mixed, Config: "{columns: [s, u], label: b, prior: 0.5, size: 5, full: evict}", Allocates: "a value that is new is kept"},
 		optest.Case{Operator: "frequency_encode", Name: "counts", In: mixed, Config: "{columns: [s, i, b], value: count, size: 10}"},
 		optest.Case{Operator: "frequency_encode", Name: "evicting", In: mixed, Config: "{columns: [s, u], size: 3, full: evict}", Allocates: "a value that is new is kept"},
+		optest.Case{Operator: "embedding", Name: "absent", In: mixed, File: embeddings, Config: "{table: t.txt, columns: [u, i, b], text: [s]}"},
+		optest.Case{Operator: "embedding", Name: "mean, in case", In: mixed, File: embeddings, Config: "{table: t.txt, columns: [u, i], text: [s], missing: mean, lower: false, prefix: v_}"},
+		optest.Case{Operator: "embedding", Name: "zero, two rows", In: mixed, File: embeddings, Config: "{table: t.txt, columns: [b], text: [s], missing: zero, rows: 2}"},
+		optest.Case{Operator: "embedding", Name: "vector", In: mixed, File: embeddings, Config: "{table: t.txt, columns: [s, u], text: [s], missing: mean, layout: vector}"},
 		optest.Case{Operator: "bucket", Name: "quantiles", In: mixed, Config: "{columns: [i, f, b, at], quantiles: 5, window: 50}"},
 		optest.Case{Operator: "bucket", Name: "edges", In: mixed, Config: "{columns: [i, f, b, at], edges: [-1e300, 0, 1.5, 1e9]}"},
 	)

@@ -31,28 +31,9 @@ func (t *textColumn) add(text []byte, mask uint32, to *batch.Column) {
 	t.token, t.found, t.run = t.token[:0], t.found[:0], 0
 	t.chains[0], t.chars.left = t.seed, mostRunChars
 	for i := 0; i < len(text); {
-		c := text[i]
-		if c < utf8.RuneSelf {
-			i++
-			switch {
-			case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
-				t.token = append(t.token, c)
-			case 'A' <= c && c <= 'Z':
-				t.token = append(t.token, c+'a'-'A')
-			default:
-				t.endToken()
-			}
-			continue
-		}
-		r, size := utf8.DecodeRune(text[i:])
-		i += size
-		if unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r) {
-			t.token = utf8.AppendRune(t.token, unicode.ToLower(r))
-		} else {
-			t.endToken()
-		}
+		t.token, i = readToken(t.token[:0], text, i, true)
+		t.endToken()
 	}
-	t.endToken()
 
 	slices.Sort(t.found)
 	if t.rarity != nil && t.spelt == nil {
@@ -73,6 +54,43 @@ func (t *textColumn) add(text []byte, mask uint32, to *batch.Column) {
 	}
 }
 
+// readToken appends to dst the first token of a text from the byte i on, in lower
+// case if lower is set, and returns where to go on. Nothing is appended behind the
+// last token.
+func readToken(dst, text []byte, i int, lower bool) ([]byte, int) {
+	none := len(dst)
+	for i < len(text) {
+		c := text[i]
+		if c < utf8.RuneSelf {
+			i++
+			switch {
+			case 'a' <= c && c <= 'z', '0' <= c && c <= '9':
+				dst = append(dst, c)
+			case 'A' <= c && c <= 'Z':
+				if lower {
+					c += 'a' - 'A'
+				}
+				dst = append(dst, c)
+			case len(dst) > none:
+				return dst, i
+			}
+			continue
+		}
+		r, size := utf8.DecodeRune(text[i:])
+		i += size
+		switch {
+		case unicode.IsLetter(r) || unicode.IsMark(r) || unicode.IsDigit(r):
+			if lower {
+				r = unicode.ToLower(r)
+			}
+			dst = utf8.AppendRune(dst, r)
+		case len(dst) > none:
+			return dst, i
+		}
+	}
+	return dst, i
+}
+
 // endToken adds the runs of tokens that end with the token just read.
 func (t *textColumn) endToken() {
 	if len(t.token) == 0 {
@@ -89,7 +107,6 @@ func (t *textColumn) endToken() {
 	if t.spelt != nil {
 		t.spelt.add(t)
 	}
-	t.token = t.token[:0]
 }
 
 // mostRunChars is of how many characters of a text, with the spaces around tokens, runs

@@ -80,7 +80,7 @@ func checkExample(t tester, d *operators.Definition, e spec.Example) {
 	if e.Title == "" {
 		t.Error("the example has no title")
 	}
-	out, err := Run(d, e.Config, e.In)
+	out, err := RunFile(d, e.Config, e.File, e.In)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -46,9 +46,15 @@ type Rejected struct {
 // Open builds the operator. config is what a pipeline file says of the node
 // besides from: `{bits: 8}`, or with the operator's name `vectorize: {bits: 8}`.
 func Open(def *operators.Definition, config string, inputs ...*batch.Schema) (*Harness, error) {
+	return OpenFile(def, config, "", inputs...)
+}
+
+// OpenFile is [Open] for an operator that reads a file ([operators.FileReader]),
+// which holds content.
+func OpenFile(def *operators.Definition, config, content string, inputs ...*batch.Schema) (*Harness, error) {
 	h := &Harness{store: memstore.New()}
 	h.build = func() (*operators.Node, error) {
-		c, err := decode(def, config)
+		c, err := decode(def, config, content)
 		if err != nil {
 			return nil, err
 		}
@@ -59,7 +65,7 @@ func Open(def *operators.Definition, config string, inputs ...*batch.Schema) (*H
 		if _, errs := def.Build(c, operators.BuildOptions{Node: NodeName, Inputs: inputs, Planning: true}); len(errs) > 0 {
 			return nil, errs
 		}
-		if c, err = decode(def, config); err != nil {
+		if c, err = decode(def, config, content); err != nil {
 			return nil, err
 		}
 		n, errs := def.Build(c, operators.BuildOptions{Node: NodeName, Inputs: inputs})
@@ -68,13 +74,17 @@ func Open(def *operators.Definition, config string, inputs ...*batch.Schema) (*H
 	return h, h.open()
 }
 
-func decode(def *operators.Definition, config string) (spec.Config, error) {
+func decode(def *operators.Definition, config, content string) (spec.Config, error) {
 	n, err := parseConfig(def, config)
 	if err != nil {
 		return nil, err
 	}
 	c := def.New()
-	return c, spec.Decode(n, c).Err()
+	errs := spec.Decode(n, c)
+	if r, ok := c.(operators.FileReader); ok && len(errs) == 0 {
+		errs = r.File().Read(strings.NewReader(content), r.ReadFile)
+	}
+	return c, errs.Err()
 }
 
 // parseConfig returns the operator's mapping.
@@ -191,11 +201,16 @@ func (h *Harness) StateSize() int {
 // Run builds the operator, feeds it the rows of in ([Parse]) in one batch a
 // table, and returns what it emitted and rejected ([Harness.Text]).
 func Run(def *operators.Definition, config, in string) (out string, err error) {
+	return RunFile(def, config, "", in)
+}
+
+// RunFile is [Run] for an operator that reads a file, which holds content.
+func RunFile(def *operators.Definition, config, content, in string) (out string, err error) {
 	tables, err := Parse(in)
 	if err != nil {
 		return "", err
 	}
-	h, err := Open(def, config, schemas(tables)...)
+	h, err := OpenFile(def, config, content, schemas(tables)...)
 	if err != nil {
 		return "", err
 	}

@@ -22,6 +22,7 @@ type Case struct {
 	Name     string // of the test; unique among the operator's cases
 	Config   string // as [Open] takes it
 	In       string // as [Parse] reads it: columns, and rows that others are modelled on
+	File     string // what the file holds that the operator reads, if it does
 	// Allocates says why Process may allocate in steady state; empty = it may not.
 	Allocates string
 }
@@ -70,7 +71,7 @@ func TestFamily(t *testing.T, f *operators.Family, cases ...Case) {
 			checkDocs(t, d)
 			all := make([]Case, 0, len(cases)+len(d.Examples))
 			for i, e := range d.Examples {
-				c := Case{Operator: d.Name, Name: fmt.Sprintf("example %d", i+1), Config: e.Config, In: e.In}
+				c := Case{Operator: d.Name, Name: fmt.Sprintf("example %d", i+1), Config: e.Config, In: e.In, File: e.File}
 				t.Run(c.Name, func(t *testing.T) { checkExample(t, d, e) })
 				all = append(all, c)
 			}
@@ -131,7 +132,7 @@ func (s *subject) open(t tester, ports ...*batch.Schema) *Harness {
 	if len(ports) == 0 {
 		ports = s.ports
 	}
-	h, err := Open(s.def, s.c.Config, ports...)
+	h, err := OpenFile(s.def, s.c.Config, s.c.File, ports...)
 	if err != nil {
 		t.Fatal(err)
 	}

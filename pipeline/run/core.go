@@ -237,7 +237,7 @@ func pass(next []func(b *batch.Batch) error, b *batch.Batch) error {
 func (c *core) bind(part state.Partition) error {
 	for _, b := range c.states() {
 		if err := part.Bind(b.ID, b.State); err != nil {
-			return err
+			return c.named(err)
 		}
 	}
 	return nil

@@ -58,6 +58,7 @@ type openRecord struct {
 	Sources     []openSource
 	Positions   []inputRun // where reading starts if no step was committed yet
 	Sinks       []openSink // ascending by topic; none in records of version 1
+	Files       []openFile // that operators have taken up, in the order of the graph
 	Adopts      bool       // partitions that were added to the sources are read from here on, from Positions
 }
 
@@ -73,6 +74,12 @@ type openSource struct {
 type openSink struct {
 	Topic      string
 	Partitions int
+}
+
+// openFile is a file that an operator has taken up.
+type openFile struct {
+	Node   string
+	Digest state.Hash // SHA-256 of its bytes
 }
 
 // append adds the record's bytes to dst and sets its Hash.

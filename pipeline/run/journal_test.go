@@ -12,7 +12,7 @@ func journalSamples() (*stepRecord, *openRecord) {
 			Runs: []inputRun{{0, 0, 1}, {1, 7, 1 << 40}}, Rows: 900, Rejected: 3, Outputs: 1000, OutHash: 1 << 63, HasDigest: true, Digest: 77},
 		&openRecord{Incarnation: "i", Worker: "w", Host: "h", Build: "b", Arch: "amd64", Graph: [32]byte{9}, Cluster: "c",
 			Sources: []openSource{{"s", "t", [16]byte{4}, 12}}, Positions: []inputRun{{0, 3, -2}},
-			Adopts: true, Sinks: []openSink{{"e", 1}, {"o", 300}}}
+			Adopts: true, Sinks: []openSink{{"e", 1}, {"o", 300}}, Files: []openFile{{"v", [32]byte{1, 2}}, {"w", [32]byte{3}}}}
 }
 
 // TestJournalDamage changes each byte of a step and cuts it anywhere: it is never

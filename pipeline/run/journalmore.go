@@ -19,6 +19,7 @@ const (
 	fieldRemote = 2 // of a step
 	fieldSinks  = 1 // of an opening
 	fieldAdopts = 2 // of an opening, empty
+	fieldFiles  = 3 // of an opening
 )
 
 const kindAccepted = 'a'
@@ -105,6 +106,13 @@ func (r *openRecord) more(yield func(field uint64, b []byte)) {
 	if r.Adopts {
 		yield(fieldAdopts, nil)
 	}
+	if len(r.Files) > 0 {
+		b := binary.AppendUvarint(nil, uint64(len(r.Files)))
+		for _, f := range r.Files {
+			b = append(appendText(b, f.Node), f.Digest[:]...)
+		}
+		yield(fieldFiles, b)
+	}
 }
 
 // takeMore reads the field of a version 2 record.
@@ -112,17 +120,25 @@ func (r *openRecord) takeMore(field uint64, b []byte) error {
 	d := &journalReader{b: b}
 	switch field {
 	case fieldSinks:
+		for range d.count(2) {
+			r.Sinks = append(r.Sinks, openSink{Topic: d.text(), Partitions: int(min(d.uint(), math.MaxInt32))})
+		}
+		if len(r.Sinks) == 0 {
+			return errJournal
+		}
 	case fieldAdopts:
 		r.Adopts = true
-		return d.ended()
+	case fieldFiles:
+		for range d.count(33) {
+			f := openFile{Node: d.text()}
+			copy(f.Digest[:], d.take(len(f.Digest)))
+			r.Files = append(r.Files, f)
+		}
+		if len(r.Files) == 0 {
+			return errJournal
+		}
 	default:
 		return unknownField(field)
-	}
-	for range d.count(2) {
-		r.Sinks = append(r.Sinks, openSink{Topic: d.text(), Partitions: int(min(d.uint(), math.MaxInt32))})
-	}
-	if len(r.Sinks) == 0 {
-		return errJournal
 	}
 	return d.ended()
 }

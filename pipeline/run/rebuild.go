@@ -120,6 +120,7 @@ type rebuild struct {
 type stretch struct {
 	first, last uint64
 	graph       state.Hash
+	files       []openFile
 }
 
 // onlooker is a cluster of which only the past can be read.
@@ -249,7 +250,7 @@ func (r *rebuild) load(s state.Inspector) error {
 		}
 		err := bound.Bind(b.ID, b.State, record, func(yield func(key, value []byte) bool) error { return s.Entries(t.id, b.ID, yield) })
 		if err != nil {
-			return err
+			return t.core.named(err)
 		}
 	}
 	t.core.route(t.of.countsThen(sinksOfMeta(at.Meta)))
@@ -280,7 +281,7 @@ func (r *rebuild) survey(ctx context.Context) error {
 		case err != nil:
 			return fmt.Errorf("task %d: journal offset %d, behind step %d: %w", r.t.id, offset, r.last, err)
 		case rec.open != nil:
-			made = stretch{graph: rec.open.Graph}
+			made = stretch{graph: rec.open.Graph, files: rec.open.Files}
 			return nil
 		case rec.accepted != nil:
 			r.accepted = append(r.accepted, journaledAccept{offset, rec.accepted})
@@ -330,9 +331,13 @@ func (r *rebuild) reaches(to uint64) error {
 		for g := t.givenUp(first); g != nil && first <= last; g = t.givenUp(first) {
 			first = g.Step + 1
 		}
-		if s.graph != t.of.graph && first <= last {
-			return wrongRequest("task %d: steps %d to %d were made by another pipeline file; give the file as it was then (what counts is in it, --set included), or start from a checkpoint behind step %d", id, first, last, last)
+		if s.graph == t.of.graph || first > last {
+			continue
 		}
+		if other := t.of.otherFile(s.files); other != "" {
+			return wrongRequest("task %d: steps %d to %d were made with another table: %s; give it as it was then", id, first, last, other)
+		}
+		return wrongRequest("task %d: steps %d to %d were made by another pipeline file; give the file as it was then (what counts is in it, --set included), or start from a checkpoint behind step %d", id, first, last, last)
 	}
 	return nil
 }

@@ -18,6 +18,7 @@ type replay struct {
 	from     int64      // offset in the journal from which it is read, if there is a checkpoint
 	verified bool       // the checkpoint's step was met in the journal, or there is none
 	graph    state.Hash // of the pipeline that computed the steps now being read
+	files    []openFile // that their operators had taken up
 	foreign  error      // why those steps cannot be of these sources
 	out      outputs
 	closing  error  // of a feed
@@ -90,7 +91,7 @@ func (r *replay) record(ctx context.Context, offset int64, b []byte) error {
 // another topic.
 func (r *replay) open(o *openRecord) {
 	t := r.t
-	r.graph, r.foreign = o.Graph, nil
+	r.graph, r.files, r.foreign = o.Graph, o.Files, nil
 	t.core.route(t.of.countsThen(o.Sinks))
 	for _, s := range o.Sources {
 		if i := t.of.p.Source(s.Name); i >= 0 && r.foreign == nil {
@@ -141,6 +142,9 @@ func sameSource(was openSource, now connectors.TopicInfo) error {
 func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	t := r.t
 	if r.graph != (state.Hash{}) && r.graph != t.of.graph {
+		if other := t.of.otherFile(r.files); other != "" {
+			return fmt.Errorf("task %d: step %d has to be replayed, but %s; bring the file back as it was until the pipeline has stopped cleanly (SIGTERM); then give the operator another name with the new file", t.id, s.Step, other)
+		}
 		return fmt.Errorf("task %d: step %d has to be replayed, but the pipeline file was changed since; run the file as it was until it has stopped cleanly (SIGTERM), then change it", t.id, s.Step)
 	}
 	t.m = t.m.next(more)

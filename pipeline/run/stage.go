@@ -164,7 +164,7 @@ func (t *task) openRecord() openRecord {
 	w, g := t.w, t.of
 	r := openRecord{
 		Incarnation: w.incarnation, Worker: w.opts.InstanceID, Host: w.opts.Host, Build: w.opts.Version,
-		Arch: runtime.GOARCH, Graph: g.graph, Cluster: g.cluster, Sinks: g.openSinks(),
+		Arch: runtime.GOARCH, Graph: g.graph, Cluster: g.cluster, Sinks: g.openSinks(), Files: g.openFiles(),
 	}
 	for i, s := range g.p.Sources {
 		r.Sources = append(r.Sources, openSource{Name: s.Name, Topic: s.Topic, ID: g.Topics[i].ID, Partitions: g.Topics[i].Partitions})

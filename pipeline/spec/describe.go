@@ -212,4 +212,5 @@ type Example struct {
 	Config string // YAML: the operator's mapping
 	In     string // csv with a header: the input rows
 	Out    string // csv with a header: what comes out
+	File   string // what the file holds that the operator reads, if it does: see [File]
 }
