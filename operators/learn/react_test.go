@@ -35,7 +35,7 @@ var driftCases = []optest.Case{
 	{Operator: "mlp", Name: "drift, classes, boost", In: classRows, Config: "{label: y, units: 3, on_drift: {boost: {detector: {hddm_w: {drift: 0.4}}, half_life: 9}}}"},
 	{Operator: "mlp", Name: "drift, classes, reset", In: classRows, Config: "{label: y, units: 3, optimizer: adam, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
 	{Operator: "factorization_machine", Name: "drift, boost", In: binaryRows, Config: "{label: y, optimizer: adam, on_drift: {boost: {detector: {cusum: {threshold: 0.3}}}}}"},
-	{Operator: "matrix_factorization", Name: "drift, reset", In: ratings4drift, Config: "{label: y, user: u, item: i, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
+	{Operator: "matrix_factorization", Name: "drift, reset", In: ratings4drift, Config: "{label: y, user: u, item: i, bits: 8, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
 	{Operator: "softmax", Name: "drift, background", In: classRows, Config: "{label: y, max_classes: 3, weight: w, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
 	{Operator: "softmax", Name: "drift, background, classes given", In: classRows, Config: "{label: y, optimizer: adagrad, classes: [green, red, blue], on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
 	{Operator: "one_vs_rest", Name: "drift, background", In: classRows, Config: "{label: y, optimizer: normalized, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
