@@ -224,6 +224,7 @@ func baseOptions(b *belief, s *silence, brokers []string, version string, t *tls
 	opts = append(opts,
 		kgo.SeedBrokers(brokers...),
 		kgo.ClientID("gradstream-"+version),
+		kgo.DisableClientMetrics(), // a push for each of a task's clients would be too many, and delays their closing; see metrics
 		kgo.WithLogger(clientLog{log, b, s}),
 		kgo.RetryBackoffFn(retryBackoff),
 		kgo.MetadataMinAge(100*time.Millisecond), // a produce to a topic made a moment ago must not wait for seconds

@@ -538,3 +538,35 @@ func TestGrowingBeyondItsBound(t *testing.T) {
 		t.Error("a table that does not grow takes another number of rows")
 	}
 }
+
+// A table that was used, saved or not, holds what is loaded and nothing else.
+func TestLoadIntoUsedTable(t *testing.T) {
+	for _, stride := range []int{1, 3, 700, 2500} {
+		saved := New(3000, stride)
+		saved.Row(17)[0] = 5
+		saved.TouchRow(17)
+		want := dump(saved.All)
+		used := New(3000, stride)
+		for i, row := range []int{0, 17, 18, 1500, 2999} {
+			for k := range used.Row(row) {
+				used.Row(row)[k] = 1
+			}
+			used.TouchRow(row)
+			if i == 2 {
+				_ = dump(used.Changed) // these pages are saved, the others will be dirty
+			}
+		}
+		for range 2 { // the second time over what the first has loaded, and a page more
+			for _, key := range slices.Sorted(maps.Keys(want)) {
+				if err := used.Load([]byte(key), []byte(want[key])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if got := dump(used.All); !maps.Equal(got, want) {
+				t.Fatalf("stride %d: %d entries, expected %d", stride, len(got), len(want))
+			}
+			used.Row(2999)[0] = 1
+			used.TouchRow(2999)
+		}
+	}
+}
