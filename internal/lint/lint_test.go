@@ -297,6 +297,42 @@ func TestOperatorsAreDeterministic(t *testing.T) {
 	}
 }
 
+// TestFamiliesAreUnderTheLaws keeps operators from escaping them: each family is handed to optest.TestFamily, which
+// takes all of its operators.
+func TestFamiliesAreUnderTheLaws(t *testing.T) {
+	families, held := map[string]bool{}, map[string]bool{}
+	for _, f := range files(t) {
+		if !within(f.pkg, "operators") {
+			continue
+		}
+		ast.Inspect(f.ast, func(n ast.Node) bool {
+			switch n := n.(type) {
+			case *ast.ValueSpec:
+				families[f.pkg] = families[f.pkg] || !f.test && n.Names[0].Name == "Family"
+			case *ast.CallExpr:
+				if s, ok := n.Fun.(*ast.SelectorExpr); ok && s.Sel.Name == "TestFamily" {
+					x, ok := s.X.(*ast.Ident)
+					held[f.pkg] = held[f.pkg] || ok && f.test && x.Name == "optest"
+				}
+			}
+			return true
+		})
+	}
+	n := 0
+	for pkg, is := range families {
+		if !is {
+			continue
+		}
+		n++
+		if !held[pkg] {
+			t.Errorf("%s: no test gives the family to optest.TestFamily", pkg)
+		}
+	}
+	if n < 5 {
+		t.Errorf("%d families found", n)
+	}
+}
+
 // TestFileSize asks for a reason: a file past this length is usually two things.
 func TestFileSize(t *testing.T) {
 	const most = 700

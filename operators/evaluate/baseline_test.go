@@ -48,6 +48,20 @@ func TestMajorityElectricity(t *testing.T) {
 	}
 }
 
+// River's NoChangeClassifier over phishing is right in .51561249 of the rows but the first, of which it says nothing.
+func TestNoChangePhishing(t *testing.T) {
+	out := overStream(t, "phishing", "bool", "no_change", "{label: y}").Output()
+	right := 0
+	for row := 1; row < out.N; row++ {
+		if (out.Col("node.probability").Floats[row] > 0.5) == out.Col("y").Bools[row] {
+			right++
+		}
+	}
+	if right != 644 {
+		t.Errorf("%d of 1,249 are right, want 644", right)
+	}
+}
+
 func TestMajorityWithoutClasses(t *testing.T) {
 	_, err := optest.Run(definition("majority"), "{label: y, max_classes: 5}", "y:bool\n")
 	if want := "1:25: max_classes is of classes that come as seen, but none are predicted; expected no max_classes, or predict: class"; err == nil || !strings.Contains(err.Error(), want) {

@@ -156,13 +156,11 @@ func (s *subject) laws(t tester) {
 		same("run twice", again, d)
 		rng := s.rng("split")
 		for _, size := range []int{1, 7, 4096, 0} {
-			label := fmt.Sprintf("cut into batches of %d", size)
-			cut := split(feeds, func() int { return size })
+			label, next := fmt.Sprintf("cut into batches of %d", size), func() int { return size }
 			if size == 0 {
-				label = "cut at random"
-				cut = split(feeds, func() int { return 1 + rng.IntN(40) })
+				label, next = "cut at random, some batches empty", func() int { return rng.IntN(40) }
 			}
-			text, d := s.run(t, cut, nil)
+			text, d := s.run(t, split(feeds, next), nil)
 			same(label, text, d)
 		}
 		text, d := s.run(t, split(feeds, func() int { return 1 + rng.IntN(9) }), func(h *Harness) {

@@ -24,12 +24,12 @@ func slice(b *batch.Batch, from, to int) *batch.Batch {
 	return out
 }
 
-// split cuts feeds into batches of at most size() rows.
+// split cuts feeds into batches of at most size() rows, of which some may be none.
 func split(feeds []feed, size func() int) []feed {
 	var out []feed
 	for _, f := range feeds {
 		for at := 0; at < f.rows.N; {
-			n := min(max(size(), 1), f.rows.N-at)
+			n := min(size(), f.rows.N-at)
 			out = append(out, feed{f.port, slice(f.rows, at, at+n)})
 			at += n
 		}

@@ -1,15 +1,15 @@
 package metric
 
 import (
-	"bufio"
+	"encoding/csv"
 	"encoding/json"
 	"math"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"testing"
 
+	"github.com/gradstream/gradstream/internal/testutil/columns"
 	"github.com/gradstream/gradstream/internal/testutil/gunzip"
 	"github.com/gradstream/gradstream/internal/testutil/splitmix"
 )
@@ -235,38 +235,26 @@ func TestToys(t *testing.T) {
 	near(t, "kappa", value(t, kappa), 3.0/7, 1e-15)
 }
 
-// readSet returns the rows, numbers only, of a set in the data folder beside the repository.
-func readSet(t *testing.T, name string) [][]float64 {
+const streams = "../../../testdata/streams/"
+
+// numbers are the cells of a row.
+func numbers(t *testing.T, cells []string) []float64 {
 	t.Helper()
-	path := filepath.Join("..", "..", "..", "..", "shared", "data", name+".csv.gz")
-	if _, err := os.Stat(path); err != nil {
-		t.Skipf("data set %s is not here", name)
-	}
-	var rows [][]float64
-	sc := bufio.NewScanner(gunzip.Open(t, path))
-	for sc.Scan() {
-		if len(rows) == 0 && strings.HasPrefix(sc.Text(), "y,") {
-			continue
+	row := make([]float64, len(cells))
+	for i, cell := range cells {
+		v, err := strconv.ParseFloat(cell, 64)
+		if err != nil {
+			t.Fatal(err)
 		}
-		var row []float64
-		for cell := range strings.SplitSeq(sc.Text(), ",") {
-			v, err := strconv.ParseFloat(cell, 64)
-			if err != nil {
-				t.Fatal(err)
-			}
-			row = append(row, v)
-		}
-		rows = append(rows, row)
+		row[i] = v
 	}
-	if err := sc.Err(); err != nil {
-		t.Fatal(err)
-	}
-	return rows
+	return row
 }
 
 // Electricity, no-change and majority predictors, against CapyMOA's figures on the first 2,000 rows and on all.
 func TestElectricity(t *testing.T) {
-	rows := readSet(t, "elec2")
+	_, cells := columns.Read(t, streams+"electricity.columns.gz", 45312)
+	labels := numbers(t, cells[0])
 	names := []string{"accuracy", "kappa", "kappa_t", "kappa_m"}
 	var same, most []Binary
 	for _, n := range names {
@@ -280,12 +268,12 @@ func TestElectricity(t *testing.T) {
 		}
 	}
 	last, lead := 1.0, 0 // before the first row both predict the class "up", there the first
-	for i, row := range rows {
+	for i, y := range labels {
 		if i == 2000 {
 			check(same, 85.95, 70.62291956, 0, 64.34010152)
 			check(most, 60.20, 0.69463851, -183.27402135, -1.01522843)
 		}
-		up := row[0] == 1
+		up := y == 1
 		for k := range names {
 			same[k].UpdateBinary(up, last, 1)
 			p := 0.0
@@ -294,12 +282,12 @@ func TestElectricity(t *testing.T) {
 			}
 			most[k].UpdateBinary(up, p, 1)
 		}
-		last = row[0]
-		lead += 2*int(row[0]) - 1
+		last = y
+		lead += 2*int(y) - 1
 	}
 	check(same, 85.32838983)
 	// Naive Bayes has accuracy 73.63391596, kappa-t -79.70818291 and kappa-m 37.88280559 there: so err its baselines.
-	errors := (100 - 73.63391596) / 100 * float64(len(rows))
+	errors := (100 - 73.63391596) / 100 * float64(len(labels))
 	near(t, "errors of the majority", baselineErrors(same[3]), errors/(1-0.3788280559), 0.01)
 	near(t, "errors of the last label", baselineErrors(same[2]), errors/(1+0.7970818291), 0.01)
 }
@@ -320,7 +308,12 @@ func TestPhishing(t *testing.T) {
 		ms = append(ms, lookup(t, n).Binary(Options{}))
 	}
 	whole := windowAUC(2000)
-	for i, row := range readSet(t, "phishing") {
+	table, err := csv.NewReader(gunzip.Open(t, streams+"phishing.csv.gz")).ReadAll()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, cells := range table[1:] {
+		row := numbers(t, cells)
 		y, x := row[0], row[1:]
 		n := float64(i)
 		score := func() (p float64, z [features]float64) {

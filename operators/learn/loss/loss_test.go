@@ -23,6 +23,17 @@ func labels(f Func) []float64 {
 	return []float64{-3.5, 0, 0.25, 12}
 }
 
+// No loss escapes the tests.
+func TestAll(t *testing.T) {
+	seen := map[Kind]bool{}
+	for _, f := range all() {
+		seen[f.Kind] = true
+	}
+	if len(seen) != len(kindNames) {
+		t.Errorf("%d of %d losses are under test", len(seen), len(kindNames))
+	}
+}
+
 func TestGradientIsDerivative(t *testing.T) {
 	for _, f := range all() {
 		for _, y := range labels(f) {

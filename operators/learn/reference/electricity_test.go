@@ -1,44 +1,27 @@
 package reference
 
 import (
-	"bytes"
 	"math"
 	"path/filepath"
 	"strings"
 	"testing"
 
-	"github.com/gradstream/gradstream/internal/testutil/gunzip"
+	"github.com/gradstream/gradstream/internal/testutil/columns"
 	"github.com/gradstream/gradstream/operators/learn/gaussian"
 	"github.com/gradstream/gradstream/operators/optest"
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
 // electricity is the whole set of which electricity_tiny is the beginning, its
-// classes exchanged. The file holds a column behind the other: a line of its name
-// and its distinct values in order, then for each row the step from the last row's
-// place among them, the low bytes of all steps and then the high ones.
+// classes exchanged.
 func electricity(t *testing.T) *batch.Batch {
 	t.Helper()
-	const n = 45312
-	data := gunzip.File(t, filepath.Join(streams, "electricity.columns.gz"))
-	var header []string
-	var columns [][]string
-	for len(data) > 0 {
-		end := bytes.IndexByte(data, '\n')
-		values, steps := strings.Fields(string(data[:end])), data[end+1:][:2*n]
-		at, column := uint16(0), make([]string, n)
-		for row := range column {
-			at += uint16(steps[row]) | uint16(steps[n+row])<<8
-			column[row] = values[1+at]
-		}
-		header, columns = append(header, values[0]), append(columns, column)
-		data = data[end+1+2*n:]
-	}
+	header, cells := columns.Read(t, filepath.Join(streams, "electricity.columns.gz"), 45312)
 	header[0] += ":int64"
 	var b strings.Builder
 	b.WriteString(strings.Join(header, ",") + "\n")
-	for row := range n {
-		for i, c := range columns {
+	for row := range cells[0] {
+		for i, c := range cells {
 			if i > 0 {
 				b.WriteByte(',')
 			}

@@ -3,7 +3,6 @@ package reference
 import (
 	"fmt"
 	"math"
-	"os"
 	"testing"
 
 	"github.com/gradstream/gradstream/operators/learn/loss"
@@ -139,6 +138,7 @@ func TestPhishingTrace(t *testing.T) {
 
 // The area under the ROC curve through 10 thresholds, as the stream goes on.
 func TestPhishingCoarseAUC(t *testing.T) {
+	near(t, "area of the example", coarseAUC([]float64{.1, .4, .35, .8}, []float64{0, 0, 1, 1}), .875, 1e-15)
 	s := load(t, streams, "phishing")
 	y := s.numbers(t)
 	for _, c := range []struct {
@@ -216,12 +216,7 @@ func TestPhishingHinge(t *testing.T) {
 // the first 2,000 rows of the electricity prices, six columns, unscaled; the
 // first row, which it cannot predict, counts as wrong.
 func TestElectricityOptimalSchedule(t *testing.T) {
-	const dir = "../../../../shared/data"
-	if _, err := os.Stat(dir + "/elec2.csv.gz"); err != nil {
-		t.Skip("the data set elec2 is not here; it states no licence and so is not carried along")
-	}
-	s := load(t, dir, "elec2")
-	y := s.numbers(t)
+	rows := electricity(t)
 	for _, c := range []struct {
 		loss    loss.Func
 		right   int
@@ -237,18 +232,21 @@ func TestElectricityOptimalSchedule(t *testing.T) {
 			m := newLinear(t, 6, c.loss, with(own, func(c *optim.Config) { c.L2 = 1e-4 }), own)
 			m.scalers = nil
 			right := 0
-			for i, x := range s.x[:2000] {
-				x = x[2:]
-				if i > 0 && (m.predict(x) > 0.5) == (y[i] == 1) {
+			for i := range 2000 {
+				x, y := make([]float64, 6), float64(rows.Cols[0].Ints[i])
+				for k := range x {
+					x[k] = rows.Cols[1+k].Floats[i]
+				}
+				if i > 0 && (m.predict(x) > 0.5) == (y == 1) {
 					right++
 				}
-				m.learn(t, x, sign(y[i]))
+				m.learn(t, x, sign(y))
 			}
 			if right != c.right {
 				t.Errorf("%d rows right, want %d", right, c.right)
 			}
 			for i, w := range c.weights {
-				near(t, "weight of "+s.columns[i+2], m.tab[i], w, 6e-8)
+				near(t, "weight of "+rows.Schema.Fields[1+i].Name, m.tab[i], w, 6e-8)
 			}
 			near(t, "intercept", m.b[0], c.b, 6e-9)
 		})

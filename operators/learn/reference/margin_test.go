@@ -11,10 +11,10 @@ import (
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
-// Phishing through scaler → ALMA, as River has it: each event is a row that is
-// predicted as the scaler stood before it, and then one that is learnt, scaled by
-// what the scaler learnt from it.
-func TestPhishingALMA(t *testing.T) {
+// Phishing through scaler → the learners of a margin, as River has it: each event is a
+// row that is predicted as the scaler stood before it, and then one that is learnt,
+// scaled by what the scaler learnt from it.
+func TestPhishingMargins(t *testing.T) {
 	s := load(t, streams, "phishing")
 	y := s.numbers(t)
 	scalers := make([]scale.Standard, len(s.columns))
@@ -37,14 +37,21 @@ func TestPhishingALMA(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	out, _ := alone(t, tables[0].Rows, "alma: {label: y, intercept: false}")
-	right, p := 0, out.Col("m.probability").Floats
-	for row := range y {
-		if (p[2*row] > 0.5) == (y[row] == 1) {
-			right++
+	for _, c := range []struct {
+		learner string
+		want    float64
+	}{
+		{"perceptron: {label: y}", .8584}, {"passive_aggressive: {label: y, variant: PA-I}", .8424}, {"alma: {label: y, intercept: false}", .8256},
+	} {
+		out, _ := alone(t, tables[0].Rows, c.learner)
+		right, p := 0, out.Col("m.probability").Floats
+		for row := range y {
+			if (p[2*row] > 0.5) == (y[row] == 1) {
+				right++
+			}
 		}
+		near(t, "accuracy of "+c.learner, float64(right)/float64(len(y)), c.want, 6e-9)
 	}
-	near(t, "accuracy", float64(right)/float64(len(y)), .8256, 6e-9)
 }
 
 // CapyMOA's passive-aggressive classifier, scikit-learn's over columns as they are,

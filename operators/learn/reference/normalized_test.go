@@ -224,6 +224,7 @@ func TestNormalizedSparse(t *testing.T) {
 	} {
 		rows := typed(t, largeStreams, "rcv1_small", "y:float64,x:sparse")
 		var in []vwRow
+		features := 0
 		for row := range rows.N {
 			r := vwRow{label: 2*rows.Cols[0].Floats[row] - 1, weight: 1}
 			idx, val := rows.Cols[1].Row(row)
@@ -231,7 +232,10 @@ func TestNormalizedSparse(t *testing.T) {
 				r.idx, r.val = append(r.idx, i&(1<<18-1)), append(r.val, float64(val[k]))
 			}
 			r.idx, r.val = append(r.idx, vwConstant&(1<<18-1)), append(r.val, 1)
-			in = append(in, r)
+			in, features = append(in, r), features+len(r.idx)
+		}
+		if features != 78739 {
+			t.Errorf("%d features, want 78739", features)
 		}
 		v := newVWRun(t, 18, c.loss, c.config)
 		near(t, fmt.Sprintf("mean loss, %v, %v", c.loss.Kind, c.config.Kind), v.learn(t, in), c.want, 6e-7)

@@ -37,7 +37,7 @@ func TestBatchOptimum(t *testing.T) {
 	for i := range idx {
 		idx[i] = uint32(i)
 	}
-	for _, f := range []loss.Func{{Kind: loss.Log}, {Kind: loss.Squared}, {Kind: loss.Huber, Param: 0.5}} {
+	for _, f := range []loss.Func{{Kind: loss.Log}, {Kind: loss.Squared}, {Kind: loss.Huber, Param: 0.5}, {Kind: loss.Poisson}} {
 		of := func(w []float64) (sum float64) {
 			for i := range x {
 				sum += f.Value(optim.Dot(w, 1, idx, x[i]), sign(y[i])) / float64(len(x))
@@ -69,6 +69,9 @@ func TestBatchOptimum(t *testing.T) {
 			"nadam":   with(rated(optim.NAdam, 0.01), func(c *optim.Config) { c.Rate = optim.Schedule{Decay: optim.InvScaling, Rate: 0.05, Power: 0.5} }),
 			"amsgrad": with(rated(optim.AMSGrad, 0.01), func(c *optim.Config) { c.Rate = optim.Schedule{Decay: optim.InvScaling, Rate: 0.05, Power: 0.5} }),
 		} {
+			if f.Kind == loss.Poisson && name == "normalized" {
+				continue // it comes near so slowly: of an early derivative of e^score the sum of squares keeps 1e11
+			}
 			r, err := optim.New[float64](c)
 			if err != nil {
 				t.Fatal(err)
