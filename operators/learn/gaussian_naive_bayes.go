@@ -62,7 +62,7 @@ func (c *naiveBayesConfig) Fields(f *spec.Fields) {
 		{Name: "plain", Summary: "The variance of the class as it is."},
 		{Name: "floored", Summary: "The variance as it is, and a constant added to the density.", New: func() spec.Config { return new(flooredConfig) }},
 	}, "How the density of a number is taken.")
-	c.reactField(f, reactReset)
+	c.reactField(f, reactBackground)
 }
 
 // naiveBayesVersion is the version of naiveBayesState.
@@ -76,13 +76,19 @@ type naiveBayesState struct {
 }
 
 type naiveBayes struct {
+	bayesModel
 	classes *classes
 	rows    rowWeight
 	numbers *numbers
-	weight  float64 // of the variance over all classes
-	floor   float64 // added to densities
-	s       naiveBayesState
-	react   *reaction // nil = nothing follows a drift
+	react   *reaction   // nil = nothing follows a drift
+	rival   *bayesRival // nil = there is no second model
+}
+
+// bayesModel is what predicts, and how.
+type bayesModel struct {
+	weight float64 // of the variance over all classes
+	floor  float64 // added to densities
+	s      naiveBayesState
 }
 
 func newNaiveBayes(c *naiveBayesConfig, env *operators.Env) operators.Operator {
@@ -96,7 +102,12 @@ func newNaiveBayes(c *naiveBayesConfig, env *operators.Env) operators.Operator {
 	}
 	o.s.Columns = make([][]gaussian.Moments, len(o.numbers.cols))
 	env.BindValue("model", naiveBayesVersion, &o.s)
-	o.react = newReaction(&c.driftConfig, optim.Config{}, env, nil)
+	o.react = newReaction(&c.driftConfig, optim.Config{}, env, func() rival {
+		o.rival = &bayesRival{first: &o.bayesModel, second: &bayesModel{weight: o.weight, floor: o.floor}}
+		o.rival.second.s.Columns = make([][]gaussian.Moments, len(o.numbers.cols))
+		env.BindValue(background+"model", naiveBayesVersion, &o.rival.second.s)
+		return o.rival
+	})
 	env.Report(func(r *operators.Report) {
 		n := 0
 		for _, c := range o.s.Columns {
@@ -127,8 +138,11 @@ func (o *naiveBayes) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 		o.classes.publish(row, p, o.s.Version)
 		if class, weight := o.classes.judge(row, p, &o.rows, &o.s.Recent, out); weight > 0 {
 			o.learn(x, class, weight)
+			if r := o.rival; r != nil {
+				r.x, r.class, r.known, r.weight = x, class, len(p), weight
+			}
 			if lost := o.classes.lostIn.Floats[row]; o.react.after(lost, lost) {
-				o.s = naiveBayesState{Version: o.s.Version, Recent: o.s.Recent, Columns: make([][]gaussian.Moments, len(o.s.Columns))}
+				o.forget()
 			}
 		}
 	}
@@ -136,7 +150,7 @@ func (o *naiveBayes) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 }
 
 // predict fills p with the probabilities of the known classes.
-func (o *naiveBayes) predict(x, p []float64) {
+func (o *bayesModel) predict(x, p []float64) {
 	for class := range p {
 		p[class] = math.Inf(-1)
 		if n := o.count(class); n > 0 {
@@ -152,7 +166,7 @@ func (o *naiveBayes) predict(x, p []float64) {
 }
 
 // count is the number of labels of a class, as its share is taken from it.
-func (o *naiveBayes) count(class int) float64 {
+func (o *bayesModel) count(class int) float64 {
 	n := 0.0
 	if class < len(o.s.Counts) {
 		n = o.s.Counts[class]
@@ -163,7 +177,7 @@ func (o *naiveBayes) count(class int) float64 {
 	return n
 }
 
-func (o *naiveBayes) logDensity(column []gaussian.Moments, class int, x float64) float64 {
+func (o *bayesModel) logDensity(column []gaussian.Moments, class int, x float64) float64 {
 	var m gaussian.Moments
 	if class+1 < len(column) {
 		m = column[class+1]
@@ -193,7 +207,7 @@ func (o *naiveBayes) logDensity(column []gaussian.Moments, class int, x float64)
 	return gaussian.LogDensity(x, m.Mean, m.Variance())
 }
 
-func (o *naiveBayes) learn(x []float64, class int, weight float64) {
+func (o *bayesModel) learn(x []float64, class int, weight float64) {
 	o.s.Version++
 	for len(o.s.Counts) <= class {
 		o.s.Counts = append(o.s.Counts, 0)
@@ -211,4 +225,39 @@ func (o *naiveBayes) learn(x []float64, class int, weight float64) {
 		c[class+1].AddTimes(v, weight)
 		o.s.Columns[i] = c
 	}
+}
+
+// forget makes a model as it was at the start. The events learnt are counted on. Its
+// memory is used again.
+func (o *bayesModel) forget() {
+	o.s.Counts = o.s.Counts[:0]
+	for i := range o.s.Columns {
+		o.s.Columns[i] = o.s.Columns[i][:0]
+	}
+}
+
+// bayesRival is the rival of naive Bayes.
+type bayesRival struct {
+	first, second *bayesModel
+	x             []float64 // the row
+	class, known  int       // its class, and how many were known when it was predicted
+	weight        float64
+	p             []float64
+}
+
+func (r *bayesRival) forget() { r.second.forget() }
+
+func (r *bayesRival) trial() (float64, bool) {
+	r.p = upTo(r.p, r.known-1)
+	p := r.p[:r.known]
+	r.second.predict(r.x, p)
+	r.second.learn(r.x, r.class, r.weight)
+	return lossOfClass(p, r.class), true
+}
+
+func (r *bayesRival) replace() {
+	a, b := &r.first.s, &r.second.s
+	a.Counts, b.Counts = b.Counts, a.Counts
+	a.Columns, b.Columns = b.Columns, a.Columns
+	r.second.forget()
 }

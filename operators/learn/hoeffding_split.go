@@ -14,7 +14,7 @@ const (
 
 // predict fills p with the probabilities of the known classes, and returns what
 // the majority and naive Bayes call in the leaf; -1 = nothing.
-func (o *hoeffdingTree) predict(leaf *treeNode, x []float64, v []int32, p []float64) (majority, bayes int) {
+func (o *tree) predict(leaf *treeNode, x []float64, v []int32, p []float64) (majority, bayes int) {
 	n := total(leaf.Counts)
 	o.shares = upTo(o.shares, len(p)-1)
 	shares, possible := o.shares[:len(p)], false
@@ -44,7 +44,7 @@ func (o *hoeffdingTree) predict(leaf *treeNode, x []float64, v []int32, p []floa
 }
 
 // share is the probability of a class that has so many of the n rows of a leaf.
-func (o *hoeffdingTree) share(count, n float64, classes int) float64 {
+func (o *tree) share(count, n float64, classes int) float64 {
 	switch {
 	case o.config.smooth:
 		return (count + 1) / (n + float64(classes))
@@ -55,7 +55,7 @@ func (o *hoeffdingTree) share(count, n float64, classes int) float64 {
 }
 
 // logDensity is the logarithm of the density of a row within a class of a leaf.
-func (o *hoeffdingTree) logDensity(n *treeNode, x []float64, v []int32, class int) float64 {
+func (o *tree) logDensity(n *treeNode, x []float64, v []int32, class int) float64 {
 	sum := 0.0
 	for i, y := range x {
 		if absent(y) || i >= len(n.Ranges) {
@@ -83,7 +83,7 @@ func (o *hoeffdingTree) logDensity(n *treeNode, x []float64, v []int32, class in
 }
 
 // tryToSplit splits a leaf of n rows, by their weights, if that is as good as certain to be right.
-func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
+func (o *tree) tryToSplit(leaf *treeNode, n float64) {
 	seen := 0
 	for _, count := range leaf.Counts {
 		if count > 0 {
@@ -118,7 +118,7 @@ func (o *hoeffdingTree) tryToSplit(leaf *treeNode, n float64) {
 }
 
 // bestOfColumn finds the split of a column that gains most, the first of equals.
-func (o *hoeffdingTree) bestOfColumn(leaf *treeNode, column int) (best split, gain float64) {
+func (o *tree) bestOfColumn(leaf *treeNode, column int) (best split, gain float64) {
 	gain = math.Inf(-1)
 	try := func(s split) {
 		o.divide(leaf, s)
@@ -157,7 +157,7 @@ func (o *hoeffdingTree) bestOfColumn(leaf *treeNode, column int) (best split, ga
 }
 
 // divide estimates the class masses on both sides of a split, into left and right.
-func (o *hoeffdingTree) divide(leaf *treeNode, s split) {
+func (o *tree) divide(leaf *treeNode, s split) {
 	k := len(leaf.Counts)
 	clear(o.left[:k])
 	clear(o.right[:k])
@@ -176,7 +176,7 @@ func (o *hoeffdingTree) divide(leaf *treeNode, s split) {
 }
 
 // split makes two leaves of a leaf, which begin with the classes in left and right.
-func (o *hoeffdingTree) split(leaf *treeNode, s split) {
+func (o *tree) split(leaf *treeNode, s split) {
 	next, k := uint32(o.nodes.Len()), len(leaf.Counts)
 	*leaf = treeNode{Inner: true, Split: s, Children: [2]uint32{next, next + 1}}
 	if total(o.right[:k]) > total(o.left[:k]) {

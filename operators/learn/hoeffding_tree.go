@@ -59,7 +59,7 @@ func (c *hoeffdingConfig) Fields(f *spec.Fields) {
 	f.Bool(&c.smooth, "smooth", true, "Keep what a leaf predicts from being surer than its rows allow.")
 	f.Int(&c.leaves, "max_leaves", 1000, "Most leaves.").Within(1, 1_000_000)
 	f.Int(&c.maxValues, "max_values", 64, "Most values of a categorical column that are told apart; further ones count as one, together with those of more than 256 bytes.").Within(1, 10_000).Pin()
-	c.reactField(f, reactReset)
+	c.reactField(f, reactBackground)
 }
 
 // treeVersion is the version of the tree's state.
@@ -93,27 +93,37 @@ type treeState struct {
 }
 
 type hoeffdingTree struct {
+	tree
+	classes *classes
+	weight  rowWeight
+	numbers *numbers
+	s       treeState
+	react   *reaction  // nil = nothing follows a drift
+	rival   *treeRival // nil = there is no second model
+}
+
+// tree is what predicts.
+type tree struct {
 	config     hoeffdingConfig
-	classes    *classes
-	weight     rowWeight
-	numbers    *numbers
 	categories *categories
 	nodes      state.Map[uint32, treeNode] // 0 is the root
-	s          treeState
-	react      *reaction // nil = nothing follows a drift
 
 	shares            []float64 // of the leaf's classes
 	left, right, both []float64 // scratch of a split
 }
 
 func newHoeffdingTree(c *hoeffdingConfig, env *operators.Env) operators.Operator {
-	o := &hoeffdingTree{config: *c, numbers: newNumbers(&c.inputsConfig, env, c.label, c.weight)}
+	o := &hoeffdingTree{tree: tree{config: *c}, numbers: newNumbers(&c.inputsConfig, env, c.label, c.weight)}
 	o.categories = newCategories(&c.inputsConfig, c.maxValues, env, c.label)
 	o.classes = newClasses(&c.classesConfig, env)
 	o.weight = newClassWeight(&c.classWeightConfig, o.classes, env)
 	env.Bind("nodes", treeVersion, &o.nodes)
 	env.BindValue("model", treeVersion, &o.s)
-	o.react = newReaction(&c.driftConfig, optim.Config{}, env, nil)
+	o.react = newReaction(&c.driftConfig, optim.Config{}, env, func() rival {
+		o.rival = &treeRival{first: &o.tree, second: &tree{config: *c, categories: o.categories}}
+		env.Bind(background+"nodes", treeVersion, &o.rival.second.nodes)
+		return o.rival
+	})
 	env.Report(func(r *operators.Report) {
 		reportLearner(r, o.s.Version, float64(o.nodes.Len()), 0, o.s.Recent)
 		r.Set("leaves", float64(o.leaves()))
@@ -121,7 +131,7 @@ func newHoeffdingTree(c *hoeffdingConfig, env *operators.Env) operators.Operator
 	return o
 }
 
-func (o *hoeffdingTree) leaves() int { return (o.nodes.Len() + 1) / 2 }
+func (o *tree) leaves() int { return (o.nodes.Len() + 1) / 2 }
 
 func (o *hoeffdingTree) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 	o.numbers.of(in)
@@ -146,22 +156,12 @@ func (o *hoeffdingTree) Process(_ int, in *batch.Batch, out operators.Emitter) e
 		}
 		o.s.Version++
 		o.categories.learn(row)
-		leaf = o.nodes.Ensure(id)
-		if majority == class {
-			leaf.Majority += weight
-		}
-		if bayes == class {
-			leaf.Bayes += weight
-		}
-		o.learn(leaf, x, v, class, weight)
-		if leaf.Since++; leaf.Since >= int64(o.config.grace) {
-			leaf.Since = 0
-			o.tryToSplit(leaf, total(leaf.Counts))
+		o.count(id, x, v, class, weight, majority == class, bayes == class)
+		if r := o.rival; r != nil {
+			r.x, r.v, r.class, r.known, r.weight = x, v, class, len(p), weight
 		}
 		if lost := o.classes.lostIn.Floats[row]; o.react.after(lost, lost) {
-			for id := range o.nodes.Entries() {
-				o.nodes.Delete(id)
-			}
+			o.forget()
 		}
 	}
 	return out.Emit(in)
@@ -171,7 +171,7 @@ func (o *hoeffdingTree) Process(_ int, in *batch.Batch, out operators.Emitter) e
 var none treeNode
 
 // find returns the leaf of a row.
-func (o *hoeffdingTree) find(x []float64, v []int32) (uint32, *treeNode) {
+func (o *tree) find(x []float64, v []int32) (uint32, *treeNode) {
 	id := uint32(0)
 	n, ok := o.nodes.Get(id)
 	if !ok {
@@ -205,8 +205,62 @@ func (n *treeNode) side(x []float64, v []int32) uint8 {
 	return 1
 }
 
+// count learns a row in its leaf, which may then be split; majority and bayes say
+// whether they have called its class there.
+func (o *tree) count(id uint32, x []float64, v []int32, class int, weight float64, majority, bayes bool) {
+	leaf := o.nodes.Ensure(id)
+	if majority {
+		leaf.Majority += weight
+	}
+	if bayes {
+		leaf.Bayes += weight
+	}
+	leaf.learn(x, v, class, weight)
+	if leaf.Since++; leaf.Since >= int64(o.config.grace) {
+		leaf.Since = 0
+		o.tryToSplit(leaf, total(leaf.Counts))
+	}
+}
+
+// forget makes a tree as it was at the start.
+func (o *tree) forget() {
+	for id := range o.nodes.Entries() {
+		o.nodes.Delete(id)
+	}
+}
+
+// treeRival is the rival of a tree.
+type treeRival struct {
+	first, second *tree
+	x             []float64 // the row
+	v             []int32
+	class, known  int // its class, and how many were known when it was predicted
+	weight        float64
+	p             []float64
+}
+
+func (r *treeRival) forget() { r.second.forget() }
+
+func (r *treeRival) trial() (float64, bool) {
+	r.p = upTo(r.p, r.known-1)
+	p := r.p[:r.known]
+	id, leaf := r.second.find(r.x, r.v)
+	majority, bayes := r.second.predict(leaf, r.x, r.v, p)
+	r.second.count(id, r.x, r.v, r.class, r.weight, majority == r.class, bayes == r.class)
+	return lossOfClass(p, r.class), true
+}
+
+// replace hands the nodes over: what a leaf has counted is not copied.
+func (r *treeRival) replace() {
+	r.first.forget()
+	for id, n := range r.second.nodes.Entries() {
+		r.first.nodes.Put(id, *n)
+		r.second.nodes.Delete(id)
+	}
+}
+
 // learn counts a row in its leaf.
-func (o *hoeffdingTree) learn(leaf *treeNode, x []float64, v []int32, class int, weight float64) {
+func (leaf *treeNode) learn(x []float64, v []int32, class int, weight float64) {
 	leaf.Counts = upTo(leaf.Counts, class)
 	leaf.Counts[class] += weight
 	leaf.Ranges = upTo(leaf.Ranges, len(x)-1)

@@ -158,11 +158,12 @@ func (c *aggressiveRegressionConfig) Fields(f *spec.Fields) {
 	c.marginFields(f)
 	c.aggressiveFields(f)
 	f.Float(&c.epsilon, "epsilon", 0.1, "Errors up to this, in the unit of the label, are no loss.").Within(0, 1e300)
-	c.reactField(f, reactReset)
+	c.reactField(f, reactBackground)
 }
 
 type aggressiveRegression struct {
 	model                     *linear
+	rival                     *aggressiveRival // nil = there is no second model
 	config                    *aggressiveRegressionConfig
 	label                     operators.Col
 	weight                    rowWeight
@@ -172,6 +173,10 @@ type aggressiveRegression struct {
 func newAggressiveRegression(c *aggressiveRegressionConfig, env *operators.Env) operators.Operator {
 	o := &aggressiveRegression{config: c, label: env.InNumber(c.label), weight: newRowWeight(&c.weightConfig, env)}
 	o.model = newLinear(c.linear(), env, modelVersion, func(float64, float64) float64 { return 1 })
+	if o.model != nil && o.model.react != nil && o.model.rival != nil {
+		o.rival = &aggressiveRival{linearRival: o.model.rival, of: o}
+		o.model.react.second = o.rival
+	}
 	o.prediction = env.AddOwn("prediction", batch.Float64, false)
 	o.lost = env.AddOwn("loss", batch.Float64, true)
 	o.version = env.AddOwn("version", batch.Int64, false)
@@ -196,10 +201,10 @@ func (o *aggressiveRegression) Process(_ int, in *batch.Batch, out operators.Emi
 			lost.SetNull(row)
 			continue
 		}
-		loss := max(0, math.Abs(s-label)-o.config.epsilon)
+		loss := o.config.loss(s - label)
 		weight, err := o.weight.at(row, 0)
 		if err == nil && weight > 0 {
-			err = o.learn(idx, val, s-label, loss, weight)
+			err = o.learn(m, idx, val, s-label, weight)
 		}
 		if err != nil {
 			out.Reject(row, err)
@@ -207,6 +212,12 @@ func (o *aggressiveRegression) Process(_ int, in *batch.Batch, out operators.Emi
 		}
 		lost.Floats[row] = loss
 		m.state.V.Recent.add(loss)
+		if weight > 0 {
+			m.state.V.Version++
+		}
+		if o.rival != nil {
+			o.rival.idx, o.rival.val, o.rival.label, o.rival.weight = idx, val, label, weight
+		}
 		if r := m.react; r != nil && weight > 0 && r.after(loss, r.s.Labels.relative(loss, label, false)) {
 			m.forget()
 		}
@@ -214,21 +225,40 @@ func (o *aggressiveRegression) Process(_ int, in *batch.Batch, out operators.Emi
 	return out.Emit(in)
 }
 
-func (o *aggressiveRegression) learn(idx []uint32, val []float32, off, loss, weight float64) error {
+// loss is that of a prediction which is off by so much.
+func (c *aggressiveRegressionConfig) loss(off float64) float64 {
+	return max(0, math.Abs(off)-c.epsilon)
+}
+
+// learn moves a model whose prediction was off; on an error nothing has changed.
+func (o *aggressiveRegression) learn(m *linear, idx []uint32, val []float32, off, weight float64) error {
 	if !finite(off) {
 		return fmt.Errorf("label %q is too far from the prediction", o.config.label.Name)
 	}
-	step := float64(weight * o.config.step(loss, squares(val)))
+	step := float64(weight * o.config.step(o.config.loss(off), squares(val)))
 	if !finite(step) {
 		return errStep
 	}
-	m := o.model
 	if err := m.follow(idx, val, math.Copysign(step, off)); err != nil {
 		return err
 	}
 	m.touch(m.table, idx, 0)
-	m.state.V.Version++
 	return nil
+}
+
+// aggressiveRival is the rival of a passive-aggressive regression.
+type aggressiveRival struct {
+	*linearRival
+	of            *aggressiveRegression
+	label, weight float64 // of the row
+}
+
+func (r *aggressiveRival) trial() (float64, bool) {
+	off := r.second.score(r.idx, r.val) - r.label
+	if r.of.learn(r.second, r.idx, r.val, off, r.weight) != nil {
+		return 0, false
+	}
+	return r.of.config.loss(off), true
 }
 
 // squares is the squared length of a row.

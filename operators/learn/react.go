@@ -25,7 +25,6 @@ var reactions = []spec.Option{
 
 // How many of reactions a learner takes.
 const (
-	reactReset      = 3 // it has no rate, and no second model
 	reactBackground = 4 // it has no rate
 	reactAll        = 5
 )

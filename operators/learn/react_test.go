@@ -47,8 +47,11 @@ var driftCases = []optest.Case{
 	{Operator: "factorization_machine", Name: "drift, background", In: binaryRows, Config: "{label: y, factors: 3, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
 	{Operator: "factorization_machine", Name: "drift, classes, background", In: classRows, Config: "{label: y, factors: 3, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
 	{Operator: "matrix_factorization", Name: "drift, background", In: ratings4drift, Config: "{label: y, user: u, item: i, bits: 8, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
-	{Operator: "gaussian_naive_bayes", Name: "drift, reset", In: columns4drift, Config: "{label: y, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}", Allocates: "what was forgotten is learnt anew"},
+	{Operator: "gaussian_naive_bayes", Name: "drift, reset", In: columns4drift, Config: "{label: y, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}"},
 	{Operator: "hoeffding_tree", Name: "drift, reset", In: columns4drift, Config: "{label: y, grace_period: 9, on_drift: {reset: {detector: {hddm_w: {drift: 0.4}}}}}", Allocates: "what was forgotten is learnt anew"},
+	{Operator: "passive_aggressive_regression", Name: "drift, background", In: regressRows, Config: "{label: y, variant: PA-II, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "gaussian_naive_bayes", Name: "drift, background", In: columns4drift, Config: "{label: y, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}"},
+	{Operator: "hoeffding_tree", Name: "drift, background", In: columns4drift, Config: "{label: y, categorical: [z], grace_period: 9, on_drift: {background: {detector: {hddm_w: {drift: 0.4}}, least: 5, patience: 40}}}", Allocates: "what was forgotten is learnt anew"},
 }
 
 const (
@@ -95,6 +98,15 @@ func turned(numbers bool) *batch.Batch {
 		}
 		return 0
 	})
+}
+
+// centred is turned(true) with labels around 0, for learners that take small steps.
+func centred() *batch.Batch {
+	in := turned(true)
+	for i := range in.Cols[1].Floats {
+		in.Cols[1].Floats[i] -= 52
+	}
+	return in
 }
 
 // lossOver runs a learner and returns its mean loss in rows [from, to), and its report.
@@ -162,19 +174,25 @@ func TestReactionsResume(t *testing.T) {
 		}
 	}
 	trials = append(trials, trial{"softmax", "{label: y, predict: probability, optimizer: mixture, on_drift: reset}"},
-		trial{"softmax", "{label: y, predict: probability, optimizer: adagrad, on_drift: {background: {least: 1000}}}"},
+		trial{"softmax", "{label: y, predict: probability, optimizer: {adagrad: {rate: 0.1}}, on_drift: {background: {least: 500}}}"},
 		trial{"mlp", "{label: y, predict: probability, units: 4, optimizer: adagrad, on_drift: {background: {least: 1000}}}"},
 		trial{"mlp", "{labels: [y], units: 4, optimizer: adagrad, on_drift: {background: {least: 1000}}}"},
 		trial{"mlp", "{label: y, predict: probability, units: 4, optimizer: adagrad, on_drift: {boost: {half_life: 2000}}}"},
 		trial{"gaussian_naive_bayes", "{label: y, predict: probability, on_drift: reset}"},
-		trial{"hoeffding_tree", "{label: y, predict: probability, on_drift: reset}"})
+		trial{"hoeffding_tree", "{label: y, predict: probability, on_drift: reset}"},
+		trial{"gaussian_naive_bayes", "{label: y, predict: probability, on_drift: {background: {least: 500}}}"},
+		trial{"hoeffding_tree", "{label: y, predict: probability, grace_period: 50, on_drift: {background: {least: 500}}}"},
+		trial{"passive_aggressive_regression", "{label: y, c: 0.01, on_drift: {background: {least: 500}}}"})
 	for _, c := range trials {
 		in, n := turned(false), 18000
 		if c.operator != "logistic_regression" {
 			n = 8000 // one drift
 		}
-		if c.operator == "gaussian_naive_bayes" || c.operator == "hoeffding_tree" {
+		switch c.operator {
+		case "gaussian_naive_bayes", "hoeffding_tree":
 			in = columns(in)
+		case "passive_aggressive_regression":
+			in = centred()
 		}
 		def, config := operators.Merge(&Family).Lookup(c.operator), c.config
 		var text [2]string
@@ -205,6 +223,9 @@ func TestReactionsResume(t *testing.T) {
 			report := h.Node.Report()
 			if drifts, _ := report.Get("drifts"); drifts == 0 {
 				t.Errorf("%s %s saw no drift", c.operator, config)
+			}
+			if swaps, ok := report.Get("swaps"); ok && swaps == 0 {
+				t.Errorf("%s %s did not swap", c.operator, config)
 			}
 			text[k], digest[k] = h.Text(), h.Digest()
 		}
@@ -320,8 +341,9 @@ func TestReactionsOfOthers(t *testing.T) {
 		{"mlp", "label: y, predict: probability, units: 8, optimizer: adagrad", bools, []string{"boost", "reset", "background"}},
 		{"mlp", "label: y, units: 8, optimizer: adagrad", numbers, []string{"boost", "reset", "background"}},
 		{"factorization_machine", "label: y, predict: probability, optimizer: adagrad", bools, []string{"boost", "reset", "background"}},
-		{"gaussian_naive_bayes", "label: y, predict: probability", columns(bools), []string{"reset"}},
-		{"hoeffding_tree", "label: y, predict: probability", columns(bools), []string{"reset"}},
+		{"passive_aggressive_regression", "label: y, c: 0.01", centred(), []string{"reset", "background"}},
+		{"gaussian_naive_bayes", "label: y, predict: probability", columns(bools), []string{"reset", "background"}},
+		{"hoeffding_tree", "label: y, predict: probability", columns(bools), []string{"reset", "background"}},
 	} {
 		if testing.Short() && c.operator != "softmax" && c.operator != "hoeffding_tree" {
 			continue // the laws have them all, and the race detector is slow
