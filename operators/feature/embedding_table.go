@@ -154,6 +154,9 @@ func (r *tableReader) line(n int, line string, fields []int) {
 	case len(fields) == 0:
 		r.fail(n, 1, "expected a key and its numbers", "the line is empty")
 		return
+	case !utf8.ValidString(line):
+		r.fail(n, 1, "expected text; word2vec's binary format has to be converted", "the line is no UTF-8: %s", short(line))
+		return
 	case fields[0] > 0:
 		r.fail(n, 1, "expected a key at the beginning of the line", "the key is empty")
 		return
@@ -227,7 +230,11 @@ func (r *tableReader) csv(in io.Reader) {
 		case err == io.EOF:
 			return
 		case errors.As(err, &bad):
-			r.fail(bad.Line, bad.Column, "expected csv", "%v", bad.Err)
+			begins := ""
+			if bad.StartLine != bad.Line {
+				begins = fmt.Sprintf(", in a row that begins on line %d", bad.StartLine)
+			}
+			r.fail(bad.Line, bad.Column, "expected csv", "%v%s", bad.Err, begins)
 			return
 		case err != nil:
 			r.fail(line, 1, "", "cannot be read on: %v", err)
@@ -307,6 +314,9 @@ func (r *tableReader) record(records *csv.Reader, record []string) {
 	case record[0] == "":
 		r.fail(line, col, "expected a key in the first column", "the key is empty")
 		return
+	case !utf8.ValidString(record[0]):
+		r.fail(line, col, "expected text", "the key is no UTF-8: %s", short(record[0]))
+		return
 	case len(record)-1 != r.dim:
 		line, col = place(records, record, min(r.dim+1, len(record)-1))
 		r.counts(line, col, len(record)-1)
@@ -335,10 +345,6 @@ func (r *tableReader) number(text string) bool {
 
 // end adds the row to the table.
 func (r *tableReader) end(line int, key string) {
-	if !utf8.ValidString(key) {
-		r.fail(line, 1, "expected text in UTF-8; word2vec's binary format has to be converted", "the key %s is no text", short(key))
-		return
-	}
 	if first, ok := r.t.rows[key]; ok {
 		r.fail(line, 1, "expected each key once", "the key %s is on line %d already", short(key), r.lines[first])
 		return

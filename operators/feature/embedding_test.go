@@ -118,7 +118,9 @@ func TestEmbeddingTableErrors(t *testing.T) {
 		{"t.txt", "a\n", "t.txt:1:2: there is no number behind the key; expected a key and its numbers, with blanks between them"},
 		{"t.txt", "a" + strings.Repeat(" 1", 4097), "t.txt:1:8195: the row has 4097 numbers; expected at most 4096"},
 		{"t.txt", "a 1\n" + long + " 1\n", "t.txt:2:1: the line is longer than 1048576 bytes; expected a key and its numbers on each line"},
-		{"t.txt", "\xff\xfe 1\n", `t.txt:1:1: the key "\xff\xfe" is no text; expected text in UTF-8; word2vec's binary format has to be converted`},
+		{"t.txt", "1 3\nword \xff\xfe 1\n", `t.txt:2:1: the line is no UTF-8: "word \xff\xfe 1"; expected text; word2vec's binary format has to be converted`},
+		{"t.csv", "key,x\n\xff,1\n", `t.csv:2:1: the key is no UTF-8: "\xff"; expected text`},
+		{"t.csv", "key,x\n\"a,1\nb,2\n", "t.csv:3:5: extraneous or missing \" in quoted-field, in a row that begins on line 2; expected csv"},
 		{"t.txt", strings.Repeat("a 1\n", 3000), "t.txt:2:1: the key \"a\" is on line 1 already; expected each key once\n" + // ten of them
 			strings.TrimSuffix(strings.Repeat("*\n", 9), "\n")},
 		{"t.txt", strings.Join(slices.Collect(func(yield func(string) bool) {
@@ -178,7 +180,7 @@ func TestEmbeddingFile(t *testing.T) {
 		t.Errorf("a packed table: %+v, %s, digest %s", table, errs, f.Digest)
 	}
 	for raw, want := range map[string]string{
-		content:                                 "t.txt.gz: cannot be read: gzip: invalid header",
+		content:                                 "t.txt.gz: cannot be unpacked: gzip: invalid header; expected a file in gzip, as its name says",
 		string(packed.Bytes()[:packed.Len()-6]): "t.txt.gz:3:1: cannot be read on: unexpected EOF",
 	} {
 		f := &spec.File{Path: "t.txt.gz"}

@@ -46,7 +46,7 @@ func (f *File) Read(raw io.Reader, take func(content io.Reader) Errors) Errors {
 	if strings.HasSuffix(f.Path, ".gz") {
 		unpacked, err := gzip.NewReader(raw)
 		if err != nil {
-			return f.unreadable(err)
+			return Errors{{Pos: Pos{File: f.Path}, Msg: "cannot be unpacked: " + err.Error(), Want: "expected a file in gzip, as its name says"}}
 		}
 		content = unpacked
 	}
@@ -54,12 +54,8 @@ func (f *File) Read(raw io.Reader, take func(content io.Reader) Errors) Errors {
 		return errs
 	}
 	if _, err := io.Copy(io.Discard, raw); err != nil {
-		return f.unreadable(err)
+		return Errors{{Pos: Pos{File: f.Path}, Msg: "cannot be read: " + err.Error()}}
 	}
 	f.Digest = hex.EncodeToString(sum.Sum(nil))
 	return nil
-}
-
-func (f *File) unreadable(err error) Errors {
-	return Errors{{Pos: Pos{File: f.Path}, Msg: "cannot be read: " + err.Error()}}
 }
