@@ -352,6 +352,14 @@ func TestHoltWinters(t *testing.T) {
 		}
 		near(t, fmt.Sprintf("MAE %d ahead", k+1), mae, want, 6e-7)
 	}
+	// River itself compares a forecast with the month after the one that it is for.
+	for k, want := range map[int]float64{1: 25.899087, 12: 33.975057} {
+		late := 0.0
+		for row := 11; row < 131; row++ {
+			late += math.Abs(out.Col(fmt.Sprintf("m.ahead.%d", k)).Floats[row]-y[row+k+1]) / 120
+		}
+		near(t, fmt.Sprintf("MAE %d ahead, a month late", k), late, want, 6e-7)
+	}
 	for row := 12; row < out.N; row++ {
 		if out.Col("m.prediction").Floats[row] != out.Col("m.ahead.1").Floats[row-1] {
 			t.Fatalf("row %d: the prediction is not the forecast of the row before", row)
