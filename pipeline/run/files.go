@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/gradstream/gradstream/pipeline"
 	"github.com/gradstream/gradstream/state"
@@ -34,16 +35,16 @@ func (g *stage) otherFile(was []openFile) string {
 	return ""
 }
 
-// named adds to the error of state that has another meaning the path of the file
-// whose digest is in it, if its operator has one.
+// named puts before the error of state that was made with another file the path of
+// the file.
 func (c *core) named(err error) error {
 	var mismatch *state.MismatchError
 	if !errors.As(err, &mismatch) || mismatch.Have.Version != mismatch.Want.Version {
 		return err
 	}
 	for _, n := range c.p.Nodes {
-		if f := n.File(); f != nil && n.Name == mismatch.Want.Node {
-			return fmt.Errorf("%w (%s is the SHA-256 of %s)", err, f.Digest, f.Path)
+		if f := n.File(); f != nil && n.Name == mismatch.Want.Node && !strings.Contains(mismatch.Have.Pinned, f.Digest) {
+			return fmt.Errorf("the file %s holds something else than when the state was made, by its SHA-256: %w", f.Path, err)
 		}
 	}
 	return err
