@@ -75,6 +75,9 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) int {
 	case errors.As(err, &input), isUsage(err):
 		fmt.Fprintln(errOut, "gradstream:", err)
 		return exitInput
+	case err == ctx.Err(): // nothing else went wrong
+		fmt.Fprintln(errOut, "gradstream: interrupted")
+		return exitFailed
 	default:
 		fmt.Fprintln(errOut, "gradstream:", err)
 		return exitFailed

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -91,5 +92,16 @@ func TestReadme(t *testing.T) {
 	}
 	if s := p.Sources[0]; s.Time == "" || s.Key == "" {
 		t.Errorf("source %s: time %q, key %q; expected both", s.Name, s.Time, s.Key)
+	}
+}
+
+// A command that is cut short says so, and not what Go calls it.
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	var out, errOut bytes.Buffer
+	code := execute(ctx, []string{"evaluate", flightsFile, "--input", "flights=" + strings.Replace(flightsFile, "pipeline.yaml", "flights.csv.gz", 1)}, &out, &errOut)
+	if code != exitFailed || errOut.String() != "gradstream: interrupted\n" || out.Len() > 0 {
+		t.Errorf("exit code %d, %q, %q", code, errOut.String(), out.String())
 	}
 }
