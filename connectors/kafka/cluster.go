@@ -86,7 +86,8 @@ type Options struct {
 	Metrics prometheus.Registerer // nil: none
 	Log     *slog.Logger          // nil: none
 
-	extra []kgo.Opt // of every client; for tests
+	extra          []kgo.Opt // of every client; for tests
+	partitionBytes int       // of a partition in an answer to a fetch; for tests
 }
 
 // withDefaults fills in what was left out and checks the rest.
@@ -122,6 +123,9 @@ func (o Options) withDefaults() (Options, error) {
 	dur(&o.Patience, 5*time.Second)
 	if o.FeedBytes <= 0 {
 		o.FeedBytes = 1 << 20
+	}
+	if o.partitionBytes <= 0 {
+		o.partitionBytes = partitionBytes
 	}
 	if o.MaxInFlight <= 0 {
 		o.MaxInFlight = 8 << 20
@@ -247,17 +251,18 @@ func (c *Cluster) client(opts ...kgo.Opt) (*kgo.Client, error) {
 	return cl, nil
 }
 
-// metrics returns the option that exports a client's metrics, if any are wanted.
-// Only clients of which a pipeline has one get it: a set of series for each of a
+// metrics returns the option that exports a client's metrics, if any are wanted, and
+// what exports them. Only clients of which a pipeline has one get it: a set of series for each of a
 // thousand producers would drown the rest.
-func (c *Cluster) metrics(which string) []kgo.Opt {
+func (c *Cluster) metrics(which string) ([]kgo.Opt, *kprom.Metrics) {
 	if c.opt.Metrics == nil {
-		return nil
+		return nil, nil
 	}
-	return []kgo.Opt{kgo.WithHooks(kprom.NewMetrics("gradstream_kafka",
+	m := kprom.NewMetrics("gradstream_kafka",
 		kprom.Registerer(c.opt.Metrics),
 		kprom.WithStaticLabel(prometheus.Labels{"pipeline": c.opt.Pipeline, "client": which}),
-	))}
+	)
+	return []kgo.Opt{kgo.WithHooks(m)}, m
 }
 
 // reach waits until a broker answers and notes what the cluster can do.

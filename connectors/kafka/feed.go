@@ -1,16 +1,17 @@
 package kafka
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"strings"
 	"sync"
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
-	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/gradstream/gradstream/connectors"
 )
@@ -39,11 +40,8 @@ func (c *Cluster) Feed(ctx context.Context, from []connectors.Position) (connect
 	f := c.fetch
 	c.mu.Unlock()
 
-	fd := &feed{c: c, f: f, ready: make(chan struct{}, 1)}
-	for _, p := range at {
-		fd.parts = append(fd.parts, &feedPart{feed: fd, tp: p.TopicPartition, next: p.Next, end: -1})
-	}
-	if err := f.do(func() error { return f.add(fd) }); err != nil {
+	fd := newFeed(c, f, at)
+	if err := f.add(fd); err != nil {
 		return nil, err
 	}
 	return fd, nil
@@ -63,45 +61,31 @@ type feed struct {
 	closed bool
 }
 
-// feedPart is a partition of a feed. Its fields are guarded by feed.mu, except
-// paused, which is the fetcher's.
+// feedPart is a partition of a feed. What is fetched stays as it came until it is
+// polled: so records are made where they are used, and there are few of them at a time.
 type feedPart struct {
-	feed   *feed
-	tp     connectors.TopicPartition
-	queue  []chunk
+	feed *feed
+	tp   connectors.TopicPartition
+
+	// Guarded by feed.mu.
+	queue  []run
 	bytes  int // of the queue
 	full   bool
 	next   int64 // past what was fetched
+	epoch  int32 // of the leader that appended what was fetched last; -1 = nothing was
 	end    int64
-	paused bool
-	lent   []connectors.Record // the last of it was polled, and may be in use until the next poll
-	free   []connectors.Record // to be used again
+	lent   []connectors.Record // polled last, and in use until the next poll
+	header string              // the key of a header seen last: most have the same
+
+	at whereabouts // the fetcher's
 }
 
-// chunk is what one fetch brought for a partition.
-type chunk struct {
-	records []connectors.Record // not yet polled
-	all     []connectors.Record
-	next    int64
-}
-
-// reclaim takes records back whose time is over. They must not hold on to what was fetched.
-func (p *feedPart) reclaim() {
-	if p.lent != nil {
-		clear(p.lent)
-		p.free, p.lent = p.lent[:0], nil
+func newFeed(c *Cluster, f *fetcher, from []connectors.Position) *feed {
+	fd := &feed{c: c, f: f, ready: make(chan struct{}, 1)}
+	for _, p := range from {
+		fd.parts = append(fd.parts, &feedPart{feed: fd, tp: p.TopicPartition, next: p.Next, epoch: -1, end: -1, at: nowhere})
 	}
-}
-
-// recordOverhead is what a buffered record costs beside its bytes.
-const recordOverhead = 96
-
-func size(r *connectors.Record) int {
-	n := recordOverhead + len(r.Key) + len(r.Value)
-	for i := range r.Headers {
-		n += len(r.Headers[i].Key) + len(r.Headers[i].Value)
-	}
-	return n
+	return fd
 }
 
 // share returns how many bytes each partition may buffer. They do not share: who
@@ -132,6 +116,8 @@ func (fd *feed) Poll(ctx context.Context, limit int, only *connectors.TopicParti
 		}
 		select {
 		case <-fd.ready:
+			// Who is woken runs before those who never had to wait, and would get ahead of them.
+			runtime.Gosched()
 		case <-stalled:
 			if err := fd.ask(ctx, waiting); err != nil {
 				return connectors.Fetch{}, err
@@ -166,34 +152,28 @@ func (fd *feed) ask(ctx context.Context, w *wait) error {
 	return nil
 }
 
+// pollMost is how many records a poll returns at the most: they should lie in a cache
+// when they are used.
+const pollMost = 1024
+
 func (fd *feed) take(limit int, only *connectors.TopicPartition) (out connectors.Fetch, ok bool, err error) {
-	drained := false
+	var drained *feedPart
 	fd.mu.Lock()
 	for i := range fd.parts {
 		p := fd.parts[(fd.turn+i)%len(fd.parts)]
 		if len(p.queue) == 0 || only != nil && p.tp != *only {
 			continue
 		}
-		p.reclaim()
-		head := &p.queue[0]
-		out = connectors.Fetch{TopicPartition: p.tp, Records: head.records, Next: head.next, End: p.end}
-		if len(head.records) > limit {
-			out.Records = head.records[:limit:limit]
-			out.Next = out.Records[limit-1].Offset + 1
-			head.records = head.records[limit:]
-		} else {
-			p.lent = head.all
-			p.queue[0] = chunk{}
-			if p.queue = p.queue[1:]; len(p.queue) == 0 {
-				p.queue = nil // or the array would grow for ever
+		if out, err = p.take(min(limit, pollMost)); err != nil {
+			if fd.err == nil {
+				fd.err, fd.failed = err, p.tp
 			}
-		}
-		for j := range out.Records {
-			p.bytes -= size(&out.Records[j])
+			p.queue, p.bytes = nil, 0
+			continue // others may have what is good
 		}
 		fd.turn = (fd.turn + i + 1) % len(fd.parts)
 		if p.full && p.bytes <= fd.share()/2 {
-			p.full, drained = false, true
+			p.full, drained = false, p
 		}
 		ok = true
 		break
@@ -202,10 +182,76 @@ func (fd *feed) take(limit int, only *connectors.TopicPartition) (out connectors
 		err = fd.err
 	}
 	fd.mu.Unlock()
-	if drained {
-		fd.f.kick()
+	if drained != nil {
+		fd.f.hungry(drained)
 	}
 	return out, ok, err
+}
+
+// take returns the next records of the partition, at most limit. Their keys and values
+// are the fetch's own bytes.
+func (p *feedPart) take(limit int) (connectors.Fetch, error) {
+	got := connectors.Fetch{TopicPartition: p.tp, End: p.end}
+	records, done := p.lent[:0], 0
+	for ; done < len(p.queue); done++ {
+		r := &p.queue[done]
+		before := len(r.in)
+		var err error
+		if records, err = r.read(records, limit, &p.header); err != nil {
+			if len(records) > 0 {
+				break // first what is good
+			}
+			return got, err
+		}
+		if r.left > 0 {
+			p.bytes -= before - len(r.in)
+			break
+		}
+		p.bytes -= before
+		got.Next = r.next
+		*r = run{}
+	}
+	if n := len(records); n > 0 {
+		got.Next = max(got.Next, records[n-1].Offset+1)
+	}
+	clear(records[len(records):max(len(records), len(p.lent))]) // what they held on to may go
+	p.lent, got.Records = records, slices.Clip(records)
+	if p.queue = p.queue[done:]; len(p.queue) == 0 {
+		p.queue = nil // or the array would grow for ever
+	}
+	return got, nil
+}
+
+// smallRun is how small what waits behind other runs must be to be copied: it would keep
+// all of the answer that it came with.
+const smallRun = 16 << 10
+
+// put appends what was fetched.
+func (p *feedPart) put(got *fetched) {
+	fd := p.feed
+	fd.mu.Lock()
+	if fd.closed {
+		fd.mu.Unlock()
+		return
+	}
+	p.end = max(p.end, got.end)
+	for _, r := range got.runs {
+		if len(p.queue) > 0 && len(r.in) < smallRun {
+			r.in = bytes.Clone(r.in)
+		}
+		p.queue = append(p.queue, r)
+	}
+	p.next, p.bytes = got.next, p.bytes+got.bytes
+	if len(got.runs) > 0 {
+		p.epoch = got.epoch
+	}
+	if p.bytes >= fd.share() {
+		p.full = true
+	}
+	fd.mu.Unlock()
+	if len(got.runs) > 0 {
+		fd.notify()
+	}
 }
 
 // Close stops the reading. A waiting Poll returns an error.
@@ -217,10 +263,10 @@ func (fd *feed) Close() error {
 	if closed {
 		return nil
 	}
-	fd.f.do(func() error { fd.f.remove(fd); return nil })
+	fd.f.remove(fd)
 	fd.mu.Lock()
 	for _, p := range fd.parts {
-		p.queue = nil
+		p.queue, p.lent = nil, nil
 	}
 	fd.err = errors.New("the feed is closed")
 	fd.mu.Unlock()
@@ -235,7 +281,7 @@ func (fd *feed) Buffered() (records, bytes int64) {
 	defer fd.mu.Unlock()
 	for _, p := range fd.parts {
 		for i := range p.queue {
-			records += int64(len(p.queue[i].records))
+			records += int64(p.queue[i].left)
 		}
 		bytes += int64(p.bytes)
 	}
@@ -282,313 +328,4 @@ func (fd *feed) describe(ctx context.Context, err error) error {
 		out.Start, out.End = start, end
 	}
 	return out
-}
-
-// array returns an empty array for n records.
-func (p *feedPart) array(n int) []connectors.Record {
-	p.feed.mu.Lock()
-	a := p.free
-	p.free = nil
-	p.feed.mu.Unlock()
-	if cap(a) >= n && cap(a) <= 4*n {
-		return a
-	}
-	return make([]connectors.Record, 0, n)
-}
-
-// put appends what was fetched of a partition. Key and value are the fetch's own
-// bytes; records and headers each take one allocation.
-func (p *feedPart) put(fp *kgo.FetchPartition) {
-	if len(fp.Records) == 0 {
-		return
-	}
-	n, heads := 0, 0
-	for _, r := range fp.Records {
-		if !r.Attrs.IsControl() {
-			n++
-			heads += len(r.Headers)
-		}
-	}
-	c := chunk{next: fp.Records[len(fp.Records)-1].Offset + 1}
-	bytes := 0
-	if n > 0 {
-		c.records = p.array(n)
-		var headers []connectors.Header
-		if heads > 0 {
-			headers = make([]connectors.Header, 0, heads)
-		}
-		for _, r := range fp.Records {
-			if r.Attrs.IsControl() {
-				continue
-			}
-			rec := connectors.Record{Key: r.Key, Value: r.Value, Offset: r.Offset, Time: r.Timestamp.UnixMilli()}
-			if len(r.Headers) > 0 {
-				lo := len(headers)
-				for _, h := range r.Headers {
-					headers = append(headers, connectors.Header(h))
-				}
-				rec.Headers = headers[lo:len(headers):len(headers)]
-			}
-			bytes += size(&rec)
-			c.records = append(c.records, rec)
-		}
-		c.all = c.records
-	}
-	for _, r := range fp.Records {
-		r.Recycle()
-	}
-	end := fp.LastStableOffset
-	if end < 0 {
-		end = fp.HighWatermark
-	}
-	fd := p.feed
-	fd.mu.Lock()
-	p.next, p.end = c.next, max(p.end, end)
-	if q := len(p.queue); n == 0 && q > 0 {
-		p.queue[q-1].next = c.next
-	} else {
-		p.queue = append(p.queue, c)
-	}
-	p.bytes += bytes
-	if p.bytes >= fd.share() {
-		p.full = true
-	}
-	fd.mu.Unlock()
-	fd.notify()
-}
-
-// recordPool keeps the client's own records, which are of no use once put has
-// copied them.
-type recordPool struct{ free sync.Pool }
-
-// GetRecords implements kgo.PoolRecords.
-func (p *recordPool) GetRecords(n int) []kgo.Record {
-	if s, _ := p.free.Get().(*[]kgo.Record); s != nil && cap(*s) >= n {
-		return (*s)[:0]
-	}
-	return make([]kgo.Record, 0, n)
-}
-
-// PutRecords implements kgo.PoolRecords.
-func (p *recordPool) PutRecords(s []kgo.Record) { p.free.Put(&s) }
-
-// fetcher is the fetching client that all feeds share. One goroutine polls it,
-// hands out what came, and makes every change to what is fetched between two
-// polls: so nothing fetched for an earlier feed of a partition can reach a later.
-type fetcher struct {
-	c  *Cluster
-	cl *kgo.Client
-
-	parts map[connectors.TopicPartition]*feedPart // the poll goroutine's
-
-	mu     sync.Mutex
-	cmds   []func()
-	cancel context.CancelFunc // of the poll in progress
-	kicked bool
-	stop   bool
-	wake   chan struct{}
-	done   chan struct{}
-}
-
-func (c *Cluster) newFetcher() (*fetcher, error) {
-	cl, err := c.client(append([]kgo.Opt{
-		kgo.FetchIsolationLevel(kgo.ReadCommitted()),
-		kgo.KeepControlRecords(), // they move positions to the end of the log
-		kgo.ConsumeResetOffset(kgo.NoResetOffset()),
-		kgo.FetchMaxWait(c.opt.FetchWait),
-		kgo.FetchMinBytes(1),
-		kgo.FetchMaxBytes(16 << 20),
-		kgo.FetchMaxPartitionBytes(512 << 10),
-		kgo.WithPools(new(recordPool)),
-	}, c.metrics("fetch")...)...)
-	if err != nil {
-		return nil, err
-	}
-	f := &fetcher{c: c, cl: cl, parts: map[connectors.TopicPartition]*feedPart{}, wake: make(chan struct{}, 1), done: make(chan struct{})}
-	go f.run()
-	return f, nil
-}
-
-// kick makes the poll goroutine look around.
-func (f *fetcher) kick() {
-	f.mu.Lock()
-	f.kicked = true
-	if f.cancel != nil {
-		f.cancel()
-	}
-	f.mu.Unlock()
-	select {
-	case f.wake <- struct{}{}:
-	default:
-	}
-}
-
-// do runs fn on the poll goroutine.
-func (f *fetcher) do(fn func() error) error {
-	res := make(chan error, 1)
-	f.mu.Lock()
-	f.cmds = append(f.cmds, func() { res <- fn() })
-	f.mu.Unlock()
-	f.kick()
-	select {
-	case err := <-res:
-		return err
-	case <-f.done:
-		return errClosed
-	}
-}
-
-func (f *fetcher) close() {
-	f.mu.Lock()
-	f.stop = true
-	f.mu.Unlock()
-	f.kick()
-	<-f.done
-	f.cl.Close()
-}
-
-func (f *fetcher) add(fd *feed) error {
-	for _, p := range fd.parts {
-		if f.parts[p.tp] != nil {
-			return fmt.Errorf("%v is being read by another feed", p.tp)
-		}
-	}
-	at := map[string]map[int32]kgo.Offset{}
-	for _, p := range fd.parts {
-		f.parts[p.tp] = p
-		if at[p.tp.Topic] == nil {
-			at[p.tp.Topic] = map[int32]kgo.Offset{}
-		}
-		at[p.tp.Topic][p.tp.Partition] = kgo.NoResetOffset().At(p.next)
-	}
-	f.cl.AddConsumePartitions(at)
-	return nil
-}
-
-func (f *fetcher) remove(fd *feed) {
-	gone := map[string][]int32{}
-	for _, p := range fd.parts {
-		if f.parts[p.tp] == p {
-			delete(f.parts, p.tp)
-			gone[p.tp.Topic] = append(gone[p.tp.Topic], p.tp.Partition)
-		}
-	}
-	f.cl.RemoveConsumePartitions(gone)
-	f.cl.ResumeFetchPartitions(gone) // a pause would outlive the feed
-}
-
-func (f *fetcher) run() {
-	defer close(f.done)
-	defer func() {
-		for tp, p := range f.parts {
-			p.feed.fail(tp, errClosed)
-		}
-	}()
-	var ctx context.Context
-	defer func() {
-		f.mu.Lock()
-		if f.cancel != nil {
-			f.cancel()
-		}
-		f.mu.Unlock()
-	}()
-	for {
-		f.mu.Lock()
-		cmds, stop := f.cmds, f.stop
-		f.cmds, f.kicked = nil, false
-		if f.cancel == nil {
-			ctx, f.cancel = context.WithCancel(context.Background())
-		}
-		f.mu.Unlock()
-		if stop {
-			return
-		}
-		for _, cmd := range cmds {
-			cmd()
-		}
-		if f.flow() {
-			fetches := f.cl.PollFetches(ctx)
-			if !f.dispatch(fetches) {
-				return
-			}
-		} else {
-			<-f.wake
-		}
-		f.mu.Lock()
-		if ctx.Err() != nil {
-			f.cancel = nil // a new one next time
-		}
-		f.mu.Unlock()
-	}
-}
-
-// flow pauses the partitions that are full and resumes those that are drained. It
-// reports whether polling makes sense. If every one is full nothing is paused:
-// not polling is enough, and a pause would throw away what is on its way.
-func (f *fetcher) flow() bool {
-	hungry := false
-	for _, p := range f.parts {
-		if !p.isFull() {
-			hungry = true
-			break
-		}
-	}
-	if !hungry {
-		return false
-	}
-	var pause, resume map[string][]int32
-	note := func(m *map[string][]int32, tp connectors.TopicPartition) {
-		if *m == nil {
-			*m = map[string][]int32{}
-		}
-		(*m)[tp.Topic] = append((*m)[tp.Topic], tp.Partition)
-	}
-	for tp, p := range f.parts {
-		if full := p.isFull(); full != p.paused {
-			p.paused = full
-			if full {
-				note(&pause, tp)
-			} else {
-				note(&resume, tp)
-			}
-		}
-	}
-	if pause != nil {
-		f.cl.PauseFetchPartitions(pause)
-	}
-	if resume != nil {
-		f.cl.ResumeFetchPartitions(resume)
-	}
-	return true
-}
-
-func (p *feedPart) isFull() bool {
-	p.feed.mu.Lock()
-	defer p.feed.mu.Unlock()
-	return p.full
-}
-
-// dispatch hands out what came; it returns false when the client is closed.
-func (f *fetcher) dispatch(fetches kgo.Fetches) bool {
-	for i := range fetches {
-		for j := range fetches[i].Topics {
-			t := &fetches[i].Topics[j]
-			for k := range t.Partitions {
-				fp := &t.Partitions[k]
-				if errors.Is(fp.Err, kgo.ErrClientClosed) {
-					return false
-				}
-				tp := connectors.TopicPartition{Topic: t.Topic, Partition: fp.Partition}
-				p := f.parts[tp]
-				if p == nil {
-					continue // removed, or the poll's own end
-				}
-				p.put(fp)
-				if fp.Err != nil {
-					p.feed.fail(tp, fp.Err)
-				}
-			}
-		}
-	}
-	return true
 }

@@ -238,7 +238,7 @@ func TestFeedBackPressure(t *testing.T) {
 		c := e.open(t, 2, func(o *Options) {
 			o.FeedBytes = bound
 			// Small fetches, so that the bound is what limits.
-			o.extra = []kgo.Opt{kgo.FetchMaxPartitionBytes(8 << 10)}
+			o.partitionBytes = 8 << 10
 		})
 		e.fill(t, 0, n, "", true)
 		e.fill(t, 1, 10, "", true)
@@ -338,27 +338,37 @@ func TestFeedGivesUp(t *testing.T) {
 	}
 }
 
-// TestFeedLends arrays of records: they are good until something of the same partition
-// is polled, and are then used again without holding on to what they held.
+// TestFeedLends an array of records: they are good until something of the same partition
+// is polled, and it is then used again without holding on to what it held.
 func TestFeedLends(t *testing.T) {
-	fd := &feed{c: &Cluster{opt: Options{FeedBytes: 1 << 30}}, ready: make(chan struct{}, 1)}
+	c := &Cluster{opt: Options{FeedBytes: 1 << 30}}
+	var from []connectors.Position
 	for p := range int32(2) {
-		fd.parts = append(fd.parts, &feedPart{feed: fd, tp: connectors.TopicPartition{Topic: "t", Partition: p}})
+		from = append(from, connectors.Position{TopicPartition: connectors.TopicPartition{Topic: "t", Partition: p}})
 	}
+	fd := newFeed(c, nil, from)
 	offset := [2]int64{}
 	put := func(p, n int) {
-		fp := kgo.FetchPartition{Partition: int32(p)}
+		t.Helper()
+		b := testBatch{first: offset[p]}
 		for range n {
-			fp.Records = append(fp.Records, &kgo.Record{Offset: offset[p], Value: fmt.Appendf(nil, "%d/%d", p, offset[p])})
+			b.records = append(b.records, kmsg.Record{Value: fmt.Appendf(nil, "%d/%d", p, offset[p])})
 			offset[p]++
 		}
-		fd.parts[p].put(&fp)
+		got, err := new(parser).parse(&kmsg.FetchResponseTopicPartition{RecordBatches: b.wire(t)}, b.first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		fd.parts[p].put(&got)
 	}
 	take := func(p, limit int) []connectors.Record {
 		t.Helper()
 		got, ok, err := fd.take(limit, &fd.parts[p].tp)
 		if !ok || err != nil {
 			t.Fatal(ok, err)
+		}
+		if n := len(got.Records); n > 0 && got.Next != got.Records[n-1].Offset+1 {
+			t.Fatalf("next %d behind offset %d", got.Next, got.Records[n-1].Offset)
 		}
 		return got.Records
 	}
@@ -377,27 +387,27 @@ func TestFeedLends(t *testing.T) {
 	put(1, 5)
 	put(0, 4)
 	put(1, 4)
-	a := take(0, 3)
+	a := take(0, 7) // of two batches
 	b := take(1, 9)
 	put(0, 5) // must not go into what is lent
 	put(1, 5)
-	check(0, 0, 3, a)
-	check(1, 0, 5, b)
-	a2 := take(0, 9)
-	check(0, 0, 3, a) // the rest of the same fetch
-	check(0, 3, 2, a2)
-	check(1, 0, 5, b)
-	next := take(0, 9)
-	check(0, 5, 4, next)
-	if a[0].Value != nil || a2[0].Value != nil {
-		t.Error("records whose time is over hold on to what was fetched")
-	}
-	put(0, 4)
-	if &fd.parts[0].queue[1].all[0] != &a[0] {
+	check(0, 0, 7, a)
+	check(1, 0, 9, b)
+	next := take(0, 3)
+	check(0, 7, 3, next)
+	check(1, 0, 9, b)
+	if &next[0] != &a[0] {
 		t.Error("an array whose time is over is not used again")
 	}
-	check(0, 5, 4, next)
-	check(0, 9, 5, take(0, 9))
-	check(0, 14, 4, take(0, 9))
-	check(1, 5, 4, take(1, 9))
+	if whole := a[:7]; whole[3].Value != nil || whole[6].Value != nil {
+		t.Error("records whose time is over hold on to what was fetched")
+	}
+	check(0, 10, 4, take(0, 9))
+	check(1, 9, 5, take(1, 9))
+	if n, bytes := fd.Buffered(); n != 0 || bytes != 0 {
+		t.Errorf("%d records of %d bytes are still counted", n, bytes)
+	}
+	if got, ok, err := fd.take(1, nil); ok || err != nil {
+		t.Errorf("more came: %v %v", got, err)
+	}
 }

@@ -147,7 +147,8 @@ func (c *Cluster) Join(ctx context.Context, h connectors.Host) error {
 		opts = append(opts, kgo.InstanceID(c.opt.InstanceID))
 	}
 	m.mu.Lock() // the client joins at once, and tasks must not come before it is noted
-	cl, err := c.client(append(opts, c.metrics("member")...)...)
+	metrics, _ := c.metrics("member")
+	cl, err := c.client(append(opts, metrics...)...)
 	if err != nil {
 		m.mu.Unlock()
 		return err
