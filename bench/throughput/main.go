@@ -71,6 +71,7 @@ type opts struct {
 	rebuild        bool
 	variants       []string
 	peers          []peers.Peer
+	repeat         bool // the slow ones in every round
 	commit         time.Duration
 	latency        bool
 	recovery       bool
@@ -99,7 +100,8 @@ func options(args []string) (o opts, err error) {
 	f.StringVar(&o.binary, "binary", "", "gradstream to measure; default: build it")
 	f.StringVar(&o.other, "other", "", "gradstream that the variant other runs")
 	variants := f.String("variants", "pass,none,standard", "what takes turns: pass, the pass-through; plain, the same without care; and gradstream with numbers scaled none or standard, or with a number of tasks: tasks=N; other: see -other")
-	others := f.String("peers", "", "what gradstream is compared with: all, or some of gohand,kstreams,flink,vw,river; the last four run once")
+	others := f.String("peers", "", "what gradstream is compared with: all, or some of gohand,kstreams,flink,vw,river; the last four run in the first round alone")
+	f.BoolVar(&o.repeat, "repeat-peers", false, "let all peers run in every round")
 	f.BoolVar(&o.recovery, "recovery", false, "measure what kill -9 costs, too")
 	quick := f.Bool("quick", false, "a look in a few minutes: fewer events, one round, a short open loop, no recovery")
 	if err := f.Parse(args); err != nil {
@@ -212,7 +214,7 @@ func bench(ctx context.Context, o opts) (err error) {
 		h.commit = o.commit
 	}
 	for round := range o.rounds {
-		for _, v := range order(o.variants, h.peers, round+1) {
+		for _, v := range order(o.variants, h.peers, round+1, o.repeat) {
 			r, err := h.backlog(ctx, v, round+1, false)
 			if err != nil {
 				return fmt.Errorf("round %d, %s: %w", round+1, v, err)
@@ -221,7 +223,7 @@ func bench(ctx context.Context, o opts) (err error) {
 			res.Runs = append(res.Runs, *r)
 		}
 	}
-	all := order(o.variants, h.peers, 1)
+	all := order(o.variants, h.peers, 1, o.repeat)
 	if o.latency {
 		for _, v := range all {
 			l, err := h.openLoop(ctx, v)

@@ -63,15 +63,15 @@ func (h *harness) buildPeers(ctx context.Context) (left []leftOut, err error) {
 	return left, nil
 }
 
-// order is what runs in a round, from 1: the order turns from round to round, and slow peers are in the first alone, at its
-// end.
-func order(variants []string, chosen []peers.Peer, round int) []string {
+// order is what runs in a round, from 1: the order turns from round to round. Slow peers are at its end, in the first alone
+// unless they are wanted in each.
+func order(variants []string, chosen []peers.Peer, round int, slowEach bool) []string {
 	turning := slices.Clone(variants)
 	var slow []string
 	for _, p := range chosen {
 		if !p.Slow {
 			turning = append(turning, p.Name)
-		} else if round == 1 {
+		} else if round == 1 || slowEach {
 			slow = append(slow, p.Name)
 		}
 	}

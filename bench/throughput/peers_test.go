@@ -29,9 +29,12 @@ func TestOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for i, want := range []string{"pass none gohand flink", "none gohand pass", "gohand pass none", "pass none gohand"} {
-		if got := strings.Join(order([]string{pass, "none"}, chosen, i+1), " "); got != want {
+		if got := strings.Join(order([]string{pass, "none"}, chosen, i+1, false), " "); got != want {
 			t.Errorf("round %d: %s, want %s", i+1, got, want)
 		}
+	}
+	if got := strings.Join(order([]string{pass, "none"}, chosen, 2, true), " "); got != "none gohand pass flink" {
+		t.Errorf("with slow peers in each round: %s", got)
 	}
 }
 
