@@ -19,16 +19,21 @@ func (l *loader) readFile(op *operator) bool {
 		return false // complained of
 	}
 	const want = "expected a file that can be read"
+	switch info, err := os.Stat(f.Path); { // before it is opened: a pipe would wait for its writer
+	case err != nil:
+	case info.IsDir():
+		l.errorf(f.Pos, want, "%s is a folder", f.Path)
+		return false
+	case !info.Mode().IsRegular():
+		l.errorf(f.Pos, want, "%s is no regular file: its content must be the same whenever it is read", f.Path)
+		return false
+	}
 	file, err := os.Open(f.Path)
 	if err != nil {
 		l.errorf(f.Pos, want, "%v", fileError(f.Path, err))
 		return false
 	}
 	defer file.Close()
-	if info, err := file.Stat(); err == nil && info.IsDir() {
-		l.errorf(f.Pos, want, "%s is a folder", f.Path)
-		return false
-	}
 	errs := f.Read(file, reader.ReadFile)
 	l.errs = append(l.errs, errs...)
 	return len(errs) == 0

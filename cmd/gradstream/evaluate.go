@@ -86,7 +86,7 @@ func (e *evaluate) close() {
 // open opens every file before anything is read.
 func (e *evaluate) open(pipelineFile string, inputs, outputs []string, errorsPath string) error {
 	e.readers, e.writers = map[string]connectors.Reader{}, map[string]run.RowWriter{}
-	if err := spare(pipelineFile, inputs, outputs, errorsPath); err != nil {
+	if err := spare(pipelineFile, e.p, inputs, outputs, errorsPath); err != nil {
 		return err
 	}
 	paths, err := assignments("--input", inputs)

@@ -8,13 +8,20 @@ import (
 	"slices"
 
 	"github.com/gradstream/gradstream/connectors"
+	"github.com/gradstream/gradstream/pipeline"
 	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
 // spare refuses to write to a file that the same command reads or writes elsewhere.
-func spare(pipelineFile string, inputs, outputs []string, errorsPath string) error {
+func spare(pipelineFile string, p *pipeline.Pipeline, inputs, outputs []string, errorsPath string) error {
 	type use struct{ flag, path string }
 	uses := []use{{"the pipeline file", pipelineFile}}
+	for _, n := range p.Nodes {
+		if f := n.File(); f != nil {
+			uses = append(uses, use{"the file of operator " + n.Name, f.Path})
+		}
+	}
+	read := len(uses) + len(inputs)
 	for _, group := range []struct {
 		flag string
 		args []string
@@ -31,8 +38,8 @@ func spare(pipelineFile string, inputs, outputs []string, errorsPath string) err
 	if errorsPath != "" {
 		uses = append(uses, use{"--errors " + errorsPath, errorsPath})
 	}
-	for i, written := range uses[1+len(inputs):] {
-		for _, other := range uses[:1+len(inputs)+i] {
+	for i, written := range uses[read:] {
+		for _, other := range uses[:read+i] {
 			if sameFile(written.path, other.path) {
 				return wrongInput("%s would overwrite %s; give it a path of its own", written.flag, other.flag)
 			}

@@ -190,6 +190,9 @@ func (r *reaction) after(lost, watched float64) bool {
 		return false
 	}
 	s := &r.s
+	if r.second == nil {
+		s.Training = false // the reaction was another when the state was made
+	}
 	if s.Training {
 		r.train(lost)
 	}

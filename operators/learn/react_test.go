@@ -2,6 +2,7 @@ package learn
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -231,6 +232,57 @@ func TestReactionsResume(t *testing.T) {
 		}
 		if text[0] != text[1] || digest[0] != digest[1] {
 			t.Errorf("%s: resumed, the run is another", config)
+		}
+	}
+}
+
+// Another reaction keeps the model, also while a second one learns.
+func TestReactionChanged(t *testing.T) {
+	for _, operator := range []string{"logistic_regression", "gaussian_naive_bayes", "hoeffding_tree", "passive_aggressive_regression"} {
+		for _, to := range []string{"alarm", "reset", "boost", "none"} {
+			options := map[string]string{"logistic_regression": "label: y, optimizer: {adagrad: {rate: 0.1}}", "passive_aggressive_regression": "label: y, c: 0.01"}[operator]
+			in := turned(false)
+			switch {
+			case operator == "passive_aggressive_regression":
+				in = centred()
+			case options == "":
+				options, in = "label: y, predict: probability", columns(in)
+			}
+			if to == "boost" && operator != "logistic_regression" {
+				continue // needs a rate
+			}
+			def := operators.Merge(&Family).Lookup(operator)
+			h, err := optest.Open(def, "{"+options+", on_drift: {background: {least: 90000, patience: 100000}}}", in.Schema)
+			if err != nil {
+				t.Fatal(err)
+			}
+			feed := func(from, to int) {
+				t.Helper()
+				part := batch.New(in.Schema)
+				for row := from; row < to; row++ {
+					part.AppendRow(in, row)
+				}
+				if err := h.Feed(0, part); err != nil {
+					t.Fatal(err)
+				}
+			}
+			feed(0, 8000)
+			report := h.Node.Report()
+			if drifts, _ := report.Get("drifts"); drifts == 0 {
+				t.Fatalf("%s saw no drift", operator)
+			}
+			before, _ := report.Get("version")
+			if err := errors.Join(h.Checkpoint(), h.RestartAs("{"+options+", on_drift: "+to+"}")); err != nil {
+				t.Fatal(err)
+			}
+			report = h.Node.Report()
+			if now, _ := report.Get("version"); now != before {
+				t.Errorf("%s, %s: version %v, before %v", operator, to, now, before)
+			}
+			feed(8000, 9000)
+			if len(h.Rejected) > 0 {
+				t.Errorf("%s, %s: rejected %v", operator, to, h.Rejected[0])
+			}
 		}
 	}
 }

@@ -28,7 +28,8 @@ type Harness struct {
 	Node     *operators.Node
 	Rejected []Rejected
 
-	build    func() (*operators.Node, error)
+	buildAs  func(config string) (*operators.Node, error)
+	config   string
 	store    *memstore.Store
 	part     state.Partition
 	step     uint64
@@ -53,7 +54,7 @@ func Open(def *operators.Definition, config string, inputs ...*batch.Schema) (*H
 // which holds content.
 func OpenFile(def *operators.Definition, config, content string, inputs ...*batch.Schema) (*Harness, error) {
 	h := &Harness{store: memstore.New()}
-	h.build = func() (*operators.Node, error) {
+	h.buildAs = func(config string) (*operators.Node, error) {
 		c, err := decode(def, config, content)
 		if err != nil {
 			return nil, err
@@ -71,6 +72,7 @@ func OpenFile(def *operators.Definition, config, content string, inputs ...*batc
 		n, errs := def.Build(c, operators.BuildOptions{Node: NodeName, Inputs: inputs})
 		return n, errs.Err()
 	}
+	h.config = config
 	return h, h.open()
 }
 
@@ -101,7 +103,7 @@ func parseConfig(def *operators.Definition, config string) (*spec.Node, error) {
 
 func (h *Harness) open() error {
 	var err error
-	if h.Node, err = h.build(); err != nil {
+	if h.Node, err = h.buildAs(h.config); err != nil {
 		return err
 	}
 	if h.part, err = h.store.Open(0); err != nil {
@@ -161,6 +163,12 @@ func (h *Harness) Restart() error {
 		return err
 	}
 	return h.open()
+}
+
+// RestartAs is [Harness.Restart] with another configuration.
+func (h *Harness) RestartAs(config string) error {
+	h.config = config
+	return h.Restart()
 }
 
 // Output returns what was emitted so far, all batches as one.

@@ -15,7 +15,7 @@ const (
 )
 
 var merging = map[string]int{
-	"rows": summed, "rows_beyond_segments": summed, "version": summed, "drifts": summed, "warnings": summed, "swaps": summed, "weights_nonzero": summed,
+	"rows": summed, "rows_beyond_segments": summed, "version": summed, "drifts": summed, "warnings": summed, "swaps": summed, "found": summed, "missing": summed, "weights_nonzero": summed,
 	"accuracy": mean, "brier": mean, "coverage": mean, "hit_rate": mean, "interval_width": mean, "log_loss": mean, "loss": mean, "mae": mean,
 	"mrr": mean, "mse": mean, "ndcg": mean, "pinball": mean, "smape": mean,
 	"rmse": meanRoot, "rmsle": meanRoot,

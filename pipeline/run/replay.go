@@ -143,7 +143,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	t := r.t
 	if r.graph != (state.Hash{}) && r.graph != t.of.graph {
 		if other := t.of.otherFile(r.files); other != "" {
-			return fmt.Errorf("task %d: step %d has to be replayed, but %s; bring the file back as it was until the pipeline has stopped cleanly (SIGTERM); then give the operator another name with the new file", t.id, s.Step, other)
+			return fmt.Errorf("task %d: step %d has to be replayed, but %s; bring the file back as it was until the pipeline has stopped cleanly (SIGTERM); then give the operator, and the learners behind it, another name with the new file", t.id, s.Step, other)
 		}
 		return fmt.Errorf("task %d: step %d has to be replayed, but the pipeline file was changed since; run the file as it was until it has stopped cleanly (SIGTERM), then change it", t.id, s.Step)
 	}
