@@ -185,7 +185,8 @@ func TestFetchTopicMadeAnew(t *testing.T) {
 		}
 		e.fill(t, 0, 9, "", true)
 		got, err := f.Poll(testContext(t), 10, nil)
-		if err == nil || !errors.Is(err, kerr.UnknownTopicID) {
+		// Where making it anew takes very long it is given up before.
+		if !errors.Is(err, kerr.UnknownTopicID) && !errors.Is(err, kerr.UnknownTopicOrPartition) {
 			t.Errorf("got %v, %v", got, err)
 		}
 	})
