@@ -21,25 +21,19 @@ import (
 // partitions, replication and id; not the configuration. A topic that does not
 // exist is Missing; one that may not be seen is an error.
 func (c *Cluster) Describe(ctx context.Context, topics []string) (string, []connectors.TopicInfo, error) {
-	req := kmsg.NewPtrMetadataRequest()
-	req.Topics = []kmsg.MetadataRequestTopic{} // none; nil would mean every one
-	for _, name := range topics {
-		rt := kmsg.NewMetadataRequestTopic()
-		rt.Topic = kmsg.StringPtr(name)
-		req.Topics = append(req.Topics, rt)
-	}
+	req := metadataRequest(topics...)
 	var resp *kmsg.MetadataResponse
-	found := map[string]*kmsg.MetadataResponseTopic{}
+	var found map[string]*kmsg.MetadataResponseTopic
 	err := c.again(ctx, "asking for topics", func(ctx context.Context) (err error) {
 		if resp, err = req.RequestWith(ctx, c.admin); err != nil {
 			return err
 		}
-		for i := range resp.Topics {
-			rt := &resp.Topics[i]
-			if rt.Topic == nil {
+		found = topicsOf(resp)
+		for _, name := range topics {
+			rt := found[name]
+			if rt == nil {
 				continue
 			}
-			found[*rt.Topic] = rt
 			err := kerr.ErrorForCode(rt.ErrorCode)
 			if err != nil && kerr.IsRetriable(err) && err != kerr.UnknownTopicOrPartition {
 				return fmt.Errorf("topic %s: %w", *rt.Topic, err) // a leader is being elected: not all is known
@@ -77,6 +71,29 @@ func (c *Cluster) Describe(ctx context.Context, topics []string) (string, []conn
 		cluster = *resp.ClusterID
 	}
 	return cluster, infos, nil
+}
+
+// metadataRequest asks for topics.
+func metadataRequest(topics ...string) *kmsg.MetadataRequest {
+	req := kmsg.NewPtrMetadataRequest()
+	req.Topics = []kmsg.MetadataRequestTopic{} // none; nil would mean every one
+	for _, name := range topics {
+		rt := kmsg.NewMetadataRequestTopic()
+		rt.Topic = kmsg.StringPtr(name)
+		req.Topics = append(req.Topics, rt)
+	}
+	return req
+}
+
+// topicsOf returns the topics of an answer by name.
+func topicsOf(resp *kmsg.MetadataResponse) map[string]*kmsg.MetadataResponseTopic {
+	found := map[string]*kmsg.MetadataResponseTopic{}
+	for i := range resp.Topics {
+		if rt := &resp.Topics[i]; rt.Topic != nil {
+			found[*rt.Topic] = rt
+		}
+	}
+	return found
 }
 
 // Create creates topics with one request and waits until they can be used. One that

@@ -8,12 +8,46 @@ import (
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/gradstream/gradstream/connectors"
 )
 
-// batchHeader is the size of what precedes the records of a batch.
-const batchHeader = 61
+// A batch of record format 2, which all newer brokers write
+// (kafka.apache.org/documentation/#recordbatch): where parts of it are.
+const (
+	batchLengthAt   = 8  // counts what is behind it
+	batchEpochAt    = 12 // of the leader that appended it
+	batchMagicAt    = 16
+	batchSumAt      = 17 // CRC-32C of what is behind it
+	batchAttrsAt    = 21
+	batchLastAt     = 23 // offset of the last record, relative to the first
+	batchTimeAt     = 27 // of the first record
+	batchMaxAt      = 35 // the greatest timestamp
+	batchOwnerAt    = 43 // the producer's id
+	batchOwnEpochAt = 51 // and epoch
+	batchSequenceAt = 53
+	batchCountAt    = 57
+	batchHeader     = 61 // what precedes the records
+
+	attrCodec   = 0x07
+	attrAppend  = 0x08 // the broker's time counts
+	attrTxn     = 0x10
+	attrControl = 0x20
+)
+
+// finishBatch notes length and checksum of a batch whose other parts are complete.
+func finishBatch(b []byte) {
+	binary.BigEndian.PutUint32(b[batchLengthAt:], uint32(len(b)-batchEpochAt))
+	binary.BigEndian.PutUint32(b[batchSumAt:], crc32.Checksum(b[batchAttrsAt:], castagnoli))
+}
+
+// appendRecord appends a record of a batch, whose length it computes.
+func appendRecord(dst []byte, r kmsg.Record) []byte {
+	r.Length = 0
+	r.Length = int32(len(r.AppendTo(nil)) - 1) // less itself, one byte
+	return r.AppendTo(dst)
+}
 
 // frameHeader is the size of what precedes the records of a batch that is stored (see
 // store), frameEnd of what follows them: the size of a block that there is not.
@@ -140,8 +174,7 @@ func (s *squeezer) squeeze(records []byte) ([]byte, uint16) {
 // seal completes the batch into b.wire, which is good until the next reset: compressed
 // if that makes it smaller, or else stored.
 func (b *recordBatch) seal(who producer, sequence int32, s *squeezer) {
-	const transactional = 0x10
-	attributes := uint16(transactional)
+	attributes := uint16(attrTxn)
 	records := b.buf[batchHeader+frameHeader:]
 	if c, codec := s.squeeze(records); c != nil && len(c) < len(records) {
 		attributes |= codec
@@ -151,19 +184,18 @@ func (b *recordBatch) seal(who producer, sequence int32, s *squeezer) {
 		attributes |= codecLZ4
 	}
 	h, be := b.wire, binary.BigEndian
-	be.PutUint64(h, 0) // base offset
-	be.PutUint32(h[8:], uint32(len(h)-12))
-	be.PutUint32(h[12:], 0xffffffff) // leader epoch: the broker's business
-	h[16] = 2                        // format
-	be.PutUint16(h[21:], attributes)
-	be.PutUint32(h[23:], uint32(b.n-1))
-	be.PutUint64(h[27:], uint64(b.first))
-	be.PutUint64(h[35:], uint64(b.most))
-	be.PutUint64(h[43:], uint64(who.id))
-	be.PutUint16(h[51:], uint16(who.epoch))
-	be.PutUint32(h[53:], uint32(sequence))
-	be.PutUint32(h[57:], uint32(b.n))
-	be.PutUint32(h[17:], crc32.Checksum(h[21:], castagnoli))
+	be.PutUint64(h, 0)                         // base offset
+	be.PutUint32(h[batchEpochAt:], 0xffffffff) // the broker's business
+	h[batchMagicAt] = 2
+	be.PutUint16(h[batchAttrsAt:], attributes)
+	be.PutUint32(h[batchLastAt:], uint32(b.n-1))
+	be.PutUint64(h[batchTimeAt:], uint64(b.first))
+	be.PutUint64(h[batchMaxAt:], uint64(b.most))
+	be.PutUint64(h[batchOwnerAt:], uint64(who.id))
+	be.PutUint16(h[batchOwnEpochAt:], uint16(who.epoch))
+	be.PutUint32(h[batchSequenceAt:], uint32(sequence))
+	be.PutUint32(h[batchCountAt:], uint32(b.n))
+	finishBatch(h)
 }
 
 // codecLZ4 is LZ4's number in the attributes of a batch.

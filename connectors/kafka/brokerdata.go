@@ -77,7 +77,7 @@ func (l *partitionLog) readSegment(name string) error {
 	whole, rest := len(index)/indexSize, b
 	batches := 0
 	for size := batchSize(rest); size > 0; size = batchSize(rest) {
-		attrs := binary.BigEndian.Uint16(rest[21:])
+		attrs := binary.BigEndian.Uint16(rest[batchAttrsAt:])
 		txn, control := attrs&0x10 != 0, attrs&0x20 != 0
 		producer := int64(binary.BigEndian.Uint64(rest[43:]))
 		switch {
@@ -116,8 +116,8 @@ func batchSize(b []byte) int {
 	if len(b) < batchHeader {
 		return 0
 	}
-	size := 12 + int64(int32(binary.BigEndian.Uint32(b[8:])))
-	if size < batchHeader || size > int64(len(b)) || crc32.Checksum(b[21:size], castagnoli) != binary.BigEndian.Uint32(b[17:]) {
+	size := batchEpochAt + int64(int32(binary.BigEndian.Uint32(b[batchLengthAt:])))
+	if size < batchHeader || size > int64(len(b)) || crc32.Checksum(b[batchAttrsAt:size], castagnoli) != binary.BigEndian.Uint32(b[batchSumAt:]) {
 		return 0
 	}
 	return int(size)
@@ -144,16 +144,14 @@ func (l *partitionLog) end(producer int64, epoch int16, commit bool) error {
 		key.Type = kmsg.ControlRecordKeyTypeCommit
 	}
 	rec := kmsg.Record{Key: key.AppendTo(nil), Value: new(kmsg.EndTxnMarker).AppendTo(nil)}
-	rec.Length = int32(len(rec.AppendTo(nil)) - 1) // less itself, one byte
 	now := time.Now().UnixMilli()
 	batch := kmsg.RecordBatch{
-		FirstOffset: l.next, PartitionLeaderEpoch: l.leader, Magic: 2, Attributes: 0x30,
+		FirstOffset: l.next, PartitionLeaderEpoch: l.leader, Magic: 2, Attributes: attrTxn | attrControl,
 		FirstTimestamp: now, MaxTimestamp: now, ProducerID: producer, ProducerEpoch: epoch,
-		FirstSequence: -1, NumRecords: 1, Records: rec.AppendTo(nil),
+		FirstSequence: -1, NumRecords: 1, Records: appendRecord(nil, rec),
 	}
 	b := batch.AppendTo(nil)
-	binary.BigEndian.PutUint32(b[8:], uint32(len(b)-12))
-	binary.BigEndian.PutUint32(b[17:], crc32.Checksum(b[21:], castagnoli))
+	finishBatch(b)
 	if err := appendFile(l.segment+".dat", b); err != nil {
 		return err
 	}

@@ -288,12 +288,7 @@ func (fd *feed) Buffered() (records, bytes int64) {
 	return records, bytes
 }
 
-func (fd *feed) notify() {
-	select {
-	case fd.ready <- struct{}{}:
-	default:
-	}
-}
+func (fd *feed) notify() { signal(fd.ready) }
 
 // fail ends the feed with an error about a partition.
 func (fd *feed) fail(tp connectors.TopicPartition, err error) {

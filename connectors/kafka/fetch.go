@@ -1,10 +1,10 @@
 package kafka
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -15,13 +15,6 @@ import (
 	"github.com/twmb/franz-go/plugin/kprom"
 
 	"github.com/gradstream/gradstream/connectors"
-)
-
-// Larger answers take longer and more memory, and are no faster here; smaller ones would be
-// slow where brokers are far away.
-const (
-	fetchBytes     = 2 << 20 // of an answer, but for one batch that is larger
-	partitionBytes = 1 << 20 // of a partition in it
 )
 
 // fetcher fetches for all feeds. It asks brokers itself, as the client's own consuming
@@ -131,13 +124,6 @@ func signal(c chan struct{}) {
 	}
 }
 
-// wants reports whether there is room and use for more, and how many bytes are left to poll.
-func (p *feedPart) wants() (left int, ok bool) {
-	p.feed.mu.Lock()
-	defer p.feed.mu.Unlock()
-	return p.bytes, !p.full && !p.feed.closed && p.feed.err == nil
-}
-
 // locate finds the leaders of partitions that have none, until the fetcher is closed.
 func (f *fetcher) locate() {
 	silent := f.c.wait("looking for the leaders of partitions")
@@ -204,22 +190,11 @@ func (fd *feed) alive() bool {
 // ask asks for the leaders of topics. It asks through the client that will talk to them, so
 // that this learns their addresses.
 func (f *fetcher) ask(topics map[string]bool) error {
-	req := kmsg.NewPtrMetadataRequest()
-	for name := range topics {
-		rt := kmsg.NewMetadataRequestTopic()
-		rt.Topic = kmsg.StringPtr(name)
-		req.Topics = append(req.Topics, rt)
-	}
-	resp, err := req.RequestWith(f.ctx, f.cl)
+	resp, err := metadataRequest(slices.Collect(maps.Keys(topics))...).RequestWith(f.ctx, f.cl)
 	if err != nil {
 		return err
 	}
-	found := map[string]*kmsg.MetadataResponseTopic{}
-	for i := range resp.Topics {
-		if rt := &resp.Topics[i]; rt.Topic != nil {
-			found[*rt.Topic] = rt
-		}
-	}
+	found := topicsOf(resp)
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	for tp, p := range f.parts {
@@ -293,7 +268,7 @@ func (f *fetcher) stray(p *feedPart, err error) {
 	p.at.again = time.Now().Add(retryBackoff(p.at.fails))
 	p.at.fails++
 	switch {
-	case !errors.Is(err, kerr.UnknownTopicID) && !errors.Is(err, kerr.UnknownTopicOrPartition):
+	case !isUnknown(err):
 		p.at.gone = time.Time{}
 	case p.at.gone.IsZero():
 		p.at.gone = time.Now()
@@ -321,195 +296,4 @@ func final(err error) bool {
 	}
 	var ke *kerr.Error
 	return errors.As(err, &ke) && !ke.Retriable
-}
-
-// puller fetches from one broker.
-type puller struct {
-	f      *fetcher
-	broker int32
-	wake   chan struct{} // holds a token when there may be something to ask for
-	wanted []wanted
-	served uint64 // counts partitions of answers that held records
-}
-
-// wanted is a partition that has room.
-type wanted struct {
-	p    *feedPart
-	left int // bytes to poll
-}
-
-// asked is what a partition is asked for.
-type asked struct {
-	p    *feedPart
-	next int64
-}
-
-// partName is how an answer names a partition: by its topic's name or, in newer versions, id.
-type partName struct {
-	topic     string
-	id        [16]byte
-	partition int32
-}
-
-func (s *puller) run() {
-	parse := parser{inflate: kgo.DefaultDecompressor()}
-	for s.f.ctx.Err() == nil {
-		req, parts := s.request()
-		if len(parts) == 0 {
-			select {
-			case <-s.wake:
-			case <-s.f.ctx.Done():
-			}
-			continue
-		}
-		resp, err := s.f.cl.Broker(int(s.broker)).Request(s.f.ctx, versioned(req, parts))
-		if s.f.ctx.Err() != nil {
-			return
-		}
-		if err == nil {
-			if why := kerr.ErrorForCode(resp.(*kmsg.FetchResponse).ErrorCode); why != nil {
-				err = fmt.Errorf("broker %d answers a fetch with %v", s.broker, why) // of all that it leads: it may pass
-			}
-		}
-		if err == nil {
-			s.answered(&parse, parts, resp.(*kmsg.FetchResponse))
-			err = errLacks
-		}
-		s.f.mu.Lock()
-		for _, q := range parts {
-			s.f.stray(q.p, err)
-		}
-		s.f.mu.Unlock()
-	}
-}
-
-var errLacks = errors.New("the broker's answer to a fetch lacks the partition")
-
-// byName is a request whose version is at most the last that names topics by their names.
-type byName struct{ *kmsg.FetchRequest }
-
-// MaxVersion implements kmsg.Request.
-func (byName) MaxVersion() int16 { return topicsByID - 1 }
-
-// versioned returns the request in a form that needs no ids if some are not known.
-func versioned(req *kmsg.FetchRequest, parts map[partName]asked) kmsg.Request {
-	for at := range parts {
-		if at.id == [16]byte{} {
-			return byName{req}
-		}
-	}
-	return req
-}
-
-// request asks for the partitions that the broker leads and that have room. An answer
-// is filled in the order of the request: first come those that have the least left to
-// poll, and of these those that were served longest ago.
-func (s *puller) request() (*kmsg.FetchRequest, map[partName]asked) {
-	o := &s.f.c.opt
-	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.IsolationLevel = int32(o.FetchWait.Milliseconds()), 1, fetchBytes, 1
-	req.SessionEpoch = -1 // no session: what is asked for changes all the time
-	s.f.mu.Lock()
-	defer s.f.mu.Unlock()
-	s.wanted = s.wanted[:0]
-	for _, p := range s.f.parts {
-		if p.at.leader != s.broker {
-			continue
-		}
-		if left, ok := p.wants(); ok {
-			s.wanted = append(s.wanted, wanted{p, left})
-		}
-	}
-	slices.SortFunc(s.wanted, func(a, b wanted) int {
-		return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.p.at.served, b.p.at.served))
-	})
-	parts := make(map[partName]asked, len(s.wanted))
-	topics := map[string]int{}
-	for _, w := range s.wanted {
-		p, topic := w.p, w.p.tp.Topic
-		n, ok := topics[topic]
-		if !ok {
-			rt := kmsg.NewFetchRequestTopic()
-			rt.Topic, rt.TopicID = topic, p.at.id
-			n = len(req.Topics)
-			topics[topic], req.Topics = n, append(req.Topics, rt)
-		}
-		rp := kmsg.NewFetchRequestTopicPartition()
-		rp.Partition, rp.PartitionMaxBytes, rp.CurrentLeaderEpoch = p.tp.Partition, int32(o.partitionBytes), p.at.epoch
-		p.feed.mu.Lock()
-		// By the epoch brokers notice that what was read is not in their log.
-		rp.FetchOffset, rp.LastFetchedEpoch = p.next, p.epoch
-		p.feed.mu.Unlock()
-		req.Topics[n].Partitions = append(req.Topics[n].Partitions, rp)
-		parts[partName{topic, p.at.id, p.tp.Partition}] = asked{p, rp.FetchOffset}
-	}
-	clear(s.wanted) // not to hold on to feeds that are closed
-	return req, parts
-}
-
-// answered hands out what came, and leaves the parts of which nothing was said.
-func (s *puller) answered(parse *parser, parts map[partName]asked, resp *kmsg.FetchResponse) {
-	ids := map[[16]byte]string{}
-	names := map[string][16]byte{}
-	for at := range parts {
-		ids[at.id], names[at.topic] = at.topic, at.id
-	}
-	for i := range resp.Topics {
-		rt := &resp.Topics[i]
-		at := partName{topic: rt.Topic, id: rt.TopicID}
-		if resp.Version >= topicsByID {
-			at.topic = ids[at.id]
-		} else {
-			at.id = names[at.topic]
-		}
-		for j := range rt.Partitions {
-			rp := &rt.Partitions[j]
-			at.partition = rp.Partition
-			if q, ok := parts[at]; ok {
-				delete(parts, at)
-				s.got(parse, q, rp)
-			}
-		}
-	}
-}
-
-const topicsByID = 13 // version of answers to fetches that name topics by their ids alone
-
-// got hands out what came of a partition.
-func (s *puller) got(parse *parser, q asked, rp *kmsg.FetchResponseTopicPartition) {
-	p := q.p
-	err := kerr.ErrorForCode(rp.ErrorCode)
-	switch {
-	case err != nil:
-	case rp.PreferredReadReplica >= 0 && len(rp.RecordBatches) == 0:
-		err = fmt.Errorf("broker %d leads the partition but wants it read from broker %d, which this client does not do: take the replica selector out of the broker's settings", s.broker, rp.PreferredReadReplica)
-	case rp.DivergingEpoch.Epoch >= 0:
-		// An election gave up records that had been read.
-		p.feed.fail(p.tp, &connectors.OutOfRangeError{TopicPartition: p.tp, Offset: q.next, Start: rp.LogStartOffset, End: rp.DivergingEpoch.EndOffset})
-		return
-	default:
-		if s.f.hook != nil {
-			parse.note = func(m kgo.FetchBatchMetrics) {
-				s.f.hook.OnFetchBatchRead(kgo.BrokerMetadata{NodeID: s.broker}, p.tp.Topic, p.tp.Partition, m)
-			}
-		}
-		got, bad := parse.parse(rp, q.next)
-		p.put(&got)
-		if bad != nil && !errors.Is(bad, errNoProgress) {
-			p.feed.fail(p.tp, bad)
-			return
-		}
-		err = bad
-	}
-	s.f.mu.Lock()
-	defer s.f.mu.Unlock()
-	if err != nil {
-		s.f.stray(p, err)
-		return
-	}
-	p.at.fails, p.at.gone = 0, time.Time{}
-	if len(rp.RecordBatches) > 0 {
-		s.served++
-		p.at.served = s.served
-	}
 }

@@ -297,11 +297,7 @@ func (p *publisher) judge(b *recordBatch, err error) (why, final error) {
 func (p *publisher) leader(ctx context.Context, b *recordBatch) (int32, error) {
 	t := p.topics[b.topic]
 	if t == nil {
-		req := kmsg.NewPtrMetadataRequest()
-		rt := kmsg.NewMetadataRequestTopic()
-		rt.Topic = &b.topic
-		req.Topics = append(req.Topics, rt)
-		resp, err := req.RequestWith(ctx, p.t.cl)
+		resp, err := metadataRequest(b.topic).RequestWith(ctx, p.t.cl)
 		if err != nil {
 			return 0, err
 		}

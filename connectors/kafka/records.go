@@ -33,28 +33,8 @@ type fetched struct {
 	end   int64 // last stable offset
 }
 
-// Parts of a batch of version 2, which all newer brokers write
-// (kafka.apache.org/documentation/#recordbatch).
-const (
-	batchLengthAt = 8  // counts what is behind it
-	batchEpochAt  = 12 // of the leader that appended it
-	batchMagicAt  = 16
-	batchSumAt    = 17 // CRC-32C of what is behind it
-	batchAttrsAt  = 21
-	batchLastAt   = 23 // offset of the last record, relative to the first
-	batchTimeAt   = 27
-	batchMaxAt    = 35 // the greatest timestamp
-	batchOwnerAt  = 43 // the producer's id
-	batchCountAt  = 57
-	batchHead     = 61
-
-	attrCodec   = 0x07
-	attrAppend  = 0x08 // the broker's time counts
-	attrTxn     = 0x10
-	attrControl = 0x20
-
-	maxInflated = 1 << 30 // bytes of a batch
-)
+// maxInflated bounds a decompressed batch, in bytes.
+const maxInflated = 1 << 30
 
 // parser finds the records of a partition that a reader of committed records sees.
 type parser struct {
@@ -106,7 +86,7 @@ func (p *parser) parse(rp *kmsg.FetchResponseTopicPartition, next int64) (fetche
 var errNoProgress = errors.New("the broker's answer holds nothing past the offset that was asked for")
 
 func (p *parser) batch(out *fetched, b []byte) error {
-	if len(b) < batchHead {
+	if len(b) < batchHeader {
 		return fmt.Errorf("it has %d bytes, less than a batch has", len(b))
 	}
 	if b[batchMagicAt] > 2 {
@@ -118,7 +98,7 @@ func (p *parser) batch(out *fetched, b []byte) error {
 	attrs := binary.BigEndian.Uint16(b[batchAttrsAt:])
 	first := int64(binary.BigEndian.Uint64(b))
 	r := run{
-		in: b[batchHead:], first: first, fixed: attrs&attrAppend != 0,
+		in: b[batchHeader:], first: first, fixed: attrs&attrAppend != 0,
 		left: int(int32(binary.BigEndian.Uint32(b[batchCountAt:]))),
 		time: int64(binary.BigEndian.Uint64(b[batchTimeAt:])),
 		next: first + int64(int32(binary.BigEndian.Uint32(b[batchLastAt:]))) + 1,
@@ -187,8 +167,8 @@ func (p *parser) marker(r *run, owner int64) error {
 	if err != nil {
 		return err
 	}
-	key := records[0].Key // version, type
-	if len(key) < 4 || binary.BigEndian.Uint16(key[2:]) != 0 {
+	var key kmsg.ControlRecordKey
+	if key.ReadFrom(records[0].Key) != nil || key.Type != kmsg.ControlRecordKeyTypeAbort {
 		return nil
 	}
 	// One may end a transaction that wrote nothing here, of which nothing is told.
@@ -222,8 +202,7 @@ func (p *parser) old(out fetched, rp *kmsg.FetchResponseTopicPartition, in []byt
 		for _, h := range x.Headers {
 			m.Headers = append(m.Headers, kmsg.Header(h))
 		}
-		m.Length = int32(len(m.AppendTo(nil)) - 1) // the length 0 takes one byte
-		r.in = m.AppendTo(r.in)
+		r.in = appendRecord(r.in, m)
 		r.left++
 	}
 	r.next, out.epoch = next, -1 // newer batches may have come behind

@@ -42,8 +42,7 @@ func (b *testBatch) wire(t testing.TB) []byte {
 		if r.OffsetDelta == 0 {
 			r.OffsetDelta = int32(i)
 		}
-		r.Length = int32(len(r.AppendTo(nil)) - 1)
-		rb.Records = r.AppendTo(rb.Records)
+		rb.Records = appendRecord(rb.Records, r)
 		if b.last == 0 {
 			rb.LastOffsetDelta = r.OffsetDelta
 		}
@@ -61,8 +60,7 @@ func (b *testBatch) wire(t testing.TB) []byte {
 
 // sealBatch makes length and checksum of a batch fit.
 func sealBatch(wire []byte) []byte {
-	binary.BigEndian.PutUint32(wire[batchLengthAt:], uint32(len(wire)-batchEpochAt))
-	binary.BigEndian.PutUint32(wire[batchSumAt:], crc32.Checksum(wire[batchAttrsAt:], castagnoli))
+	finishBatch(wire)
 	return wire
 }
 
@@ -258,13 +256,13 @@ func TestParseRefuses(t *testing.T) {
 	}{
 		{"checksum", "its checksum is", func(w []byte) []byte { w[len(w)-1] ^= 1; return w }},
 		{"format", "its format is 3", func(w []byte) []byte { w[batchMagicAt] = 3; return w }},
-		{"short", "less than a batch has", func(w []byte) []byte { return sealBatch(w[:batchHead-1]) }},
+		{"short", "less than a batch has", func(w []byte) []byte { return sealBatch(w[:batchHeader-1]) }},
 		{"negative count", "-1 records", func(w []byte) []byte { binary.BigEndian.PutUint32(w[batchCountAt:], 1<<32-1); return sealBatch(w) }},
 		{"count", "1000 records, in", func(w []byte) []byte { binary.BigEndian.PutUint32(w[batchCountAt:], 1000); return sealBatch(w) }},
 		{"one more", "malformed", func(w []byte) []byte { binary.BigEndian.PutUint32(w[batchCountAt:], 3); return sealBatch(w) }},
 		{"codec", "unknown compression codec", func(w []byte) []byte { w[batchAttrsAt+1] |= 7; return sealBatch(w) }},
 		{"packed", "", func(w []byte) []byte { w[batchAttrsAt+1] |= 4; return sealBatch(w) }},
-		{"length of a record", "malformed", func(w []byte) []byte { w[batchHead] = 0x7f; return sealBatch(w) }},
+		{"length of a record", "malformed", func(w []byte) []byte { w[batchHeader] = 0x7f; return sealBatch(w) }},
 	} {
 		// Behind a good batch: that one is delivered.
 		first := testBatch{first: 5, records: []kmsg.Record{{Value: []byte("one")}, {Value: []byte("two")}}}
@@ -293,9 +291,9 @@ func FuzzParse(f *testing.F) {
 	f.Add(fmt.Append(nil, "no batch at all, but long enough"), int64(0), int64(0))
 	f.Fuzz(func(t *testing.T, wire []byte, next, aborted int64) {
 		// Checksums made to fit, or nothing would ever get past them.
-		for in := wire; len(in) >= batchHead; {
+		for in := wire; len(in) >= batchHeader; {
 			n := int64(int32(binary.BigEndian.Uint32(in[batchLengthAt:]))) + batchEpochAt
-			if n < batchHead || n > int64(len(in)) {
+			if n < batchHeader || n > int64(len(in)) {
 				break
 			}
 			binary.BigEndian.PutUint32(in[batchSumAt:], crc32.Checksum(in[batchAttrsAt:n], castagnoli))
