@@ -240,16 +240,13 @@ func (o *bayesModel) forget() {
 type bayesRival struct {
 	first, second *bayesModel
 	x             []float64 // the row
-	class, known  int       // its class, and how many were known when it was predicted
-	weight        float64
-	p             []float64
+	classRow
 }
 
 func (r *bayesRival) forget() { r.second.forget() }
 
 func (r *bayesRival) trial() (float64, bool) {
-	r.p = upTo(r.p, r.known-1)
-	p := r.p[:r.known]
+	p := r.room()
 	r.second.predict(r.x, p)
 	r.second.learn(r.x, r.class, r.weight)
 	return lossOfClass(p, r.class), true

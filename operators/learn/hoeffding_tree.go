@@ -234,16 +234,13 @@ type treeRival struct {
 	first, second *tree
 	x             []float64 // the row
 	v             []int32
-	class, known  int // its class, and how many were known when it was predicted
-	weight        float64
-	p             []float64
+	classRow
 }
 
 func (r *treeRival) forget() { r.second.forget() }
 
 func (r *treeRival) trial() (float64, bool) {
-	r.p = upTo(r.p, r.known-1)
-	p := r.p[:r.known]
+	p := r.room()
 	id, leaf := r.second.find(r.x, r.v)
 	majority, bayes := r.second.predict(leaf, r.x, r.v, p)
 	r.second.count(id, r.x, r.v, r.class, r.weight, majority == r.class, bayes == r.class)

@@ -66,14 +66,25 @@ func replaceTable(t, by *weights.Table) {
 	t.TouchAll()
 }
 
+// classRow is what rivals of classes are told of a row beside its features.
+type classRow struct {
+	class, known int // its class, and how many were known when it was predicted
+	weight       float64
+	p            []float64
+}
+
+// room is room for the probabilities of the known classes.
+func (r *classRow) room() []float64 {
+	r.p = upTo(r.p, r.known-1)
+	return r.p[:r.known]
+}
+
 // multiRival is the rival of linear models of several classes.
 type multiRival struct {
 	first, second *multi
 	idx           []uint32 // the row
 	val           []float32
-	class, known  int // its class, and how many were known when it was predicted
-	weight        float64
-	p             []float64
+	classRow
 }
 
 func (r *multiRival) forget() {
