@@ -75,6 +75,31 @@ func TestEdges(t *testing.T) {
 	}
 }
 
+// ExpBoth gives the bits that Exp gives: of numbers of all sizes, and of those about
+// the halves of x/ln 2, where the series changes.
+func TestExpBoth(t *testing.T) {
+	xs := []float64{0, 5e-324, 1e-300, 1e-17, 700, math.Nextafter(700, 701), 709.79, 745.14, 1e300, math.Inf(1)}
+	for i := range 200_000 {
+		xs = append(xs, float64(i)/271)
+	}
+	for k := range 1020 {
+		for near, n := (float64(k)+0.5)*math.Ln2, 0; n < 40; n++ {
+			xs = append(xs, near*(1+float64(n-20)*0x1p-53))
+		}
+	}
+	for _, x := range xs {
+		for _, x := range []float64{x, -x} {
+			up, down := ExpBoth(x)
+			if math.Float64bits(up) != math.Float64bits(Exp(x)) || math.Float64bits(down) != math.Float64bits(Exp(-x)) {
+				t.Fatalf("ExpBoth(%v) is %v, %v; Exp gives %v, %v", x, up, down, Exp(x), Exp(-x))
+			}
+		}
+	}
+	if up, down := ExpBoth(math.NaN()); up == up || down == down {
+		t.Errorf("ExpBoth(NaN) is %v, %v", up, down)
+	}
+}
+
 // Bits that must come out on every processor.
 func TestBits(t *testing.T) {
 	h := uint64(14695981039346656037)

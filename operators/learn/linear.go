@@ -90,6 +90,7 @@ type linear struct {
 	column   string // name of features
 	table    *weights.Table
 	state    *state.Cell[modelState]
+	plain    *optim.Plain // the same model, if its rule is plain and no drift is followed; nil = not so
 	react    *reaction    // nil = nothing follows a drift
 	rival    *linearRival // nil = there is no second model
 }
@@ -166,6 +167,10 @@ func newLinear(c *linearConfig, env *operators.Env, version int, gradient func(s
 		m.rival = &linearRival{first: m, second: p.model(env, background)}
 		return m.rival
 	})
+	if m.react == nil {
+		marks, shift := m.table.Marks()
+		m.plain = optim.NewPlain(m.rule, m.data, marks, shift, m.own, m.slots)
+	}
 	env.Explain(m.explain)
 	m.column = env.Field(m.features).Name
 	env.Report(func(r *operators.Report) {
@@ -203,6 +208,9 @@ func (p *plan) model(env *operators.Env, prefix string) *linear {
 // learn takes one step from the score that predicts; on an error nothing has
 // changed.
 func (m *linear) learn(idx []uint32, val []float32, score float64, t target) error {
+	if m.plain != nil {
+		return m.step(idx, val, float64(t.weight*m.clipped(t.gradient)))
+	}
 	if by := m.react.rate(); by > 0 {
 		m.core.boost(by)
 	}
@@ -213,6 +221,28 @@ func (m *linear) learn(idx []uint32, val []float32, score float64, t target) err
 	m.state.V.Version++
 	if m.react != nil {
 		m.reactTo(idx, val, score, t)
+	}
+	return nil
+}
+
+// score is the score that predicts.
+func (m *linear) score(idx []uint32, val []float32) float64 {
+	if m.plain != nil {
+		return m.plain.Score(idx, val)
+	}
+	return m.core.score(idx, val)
+}
+
+// step is the step of a plain model; on an error nothing has changed.
+func (m *linear) step(idx []uint32, val []float32, gradient float64) error {
+	if !m.plain.Step(idx, val, gradient) {
+		return errStep
+	}
+	s := &m.state.V
+	s.Version++
+	s.Rule.Steps++
+	if m.own != nil {
+		s.Own.Steps++
 	}
 	return nil
 }

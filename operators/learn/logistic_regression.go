@@ -79,9 +79,15 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 	m := o.model
 	x, y := m.features.Of(in), o.label.Of(in)
 	o.weight.of(in)
+	weighted := o.weight.in != nil || o.weight.classes != nil
 	score, probability := o.score.Of(in).Floats, o.probability.Of(in).Floats
 	lost, version := o.lost.Of(in), o.version.Of(in).Ints
 	st := &m.state.V
+	bools := y.Bools // its values, if it is of bools without nulls
+	if y.HasNulls() {
+		bools = nil
+	}
+	var before outcome // of the row before
 	for row := range in.N {
 		idx, val := x.Row(row)
 		s := m.score(idx, val)
@@ -89,28 +95,74 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			out.Reject(row, errScore)
 			continue
 		}
-		here := o.loss.At(s)
-		score[row], probability[row], version[row] = s, here.Link(), st.Version
-		label, known := y.Number(row)
-		if !known {
-			lost.SetNull(row)
+		score[row], version[row] = s, st.Version
+		class := 0
+		if row < len(bools) {
+			if bools[row] {
+				class = 1
+			}
+		} else if known, err := o.class(y, row, &class); !known {
+			probability[row] = o.loss.Link(s)
+			if lost.SetNull(row); err != nil {
+				out.Reject(row, err)
+			}
 			continue
 		}
-		if err := operators.CheckBinary(o.labelName, label); err != nil {
-			out.Reject(row, err)
-			continue
+		weight, err := 1.0, error(nil)
+		if weighted {
+			weight, err = o.weight.at(row, class)
 		}
-		weight, err := o.weight.at(row, int(label))
-		label += label - 1 // -1 or +1
-		if err == nil && weight > 0 {
-			err = m.learn(idx, val, s, target{loss: o.loss, label: label, gradient: here.Gradient(label), weight: weight})
+		label := float64(2*class - 1) // -1 or +1
+		here := o.loss.Outcome(s)
+		before.publish(probability, lost.Floats, &st.Recent)
+		before.learnt = false
+		gradient := here.Gradient(label)
+		switch {
+		case err != nil || weight == 0:
+		case m.plain != nil:
+			err = m.step(idx, val, float64(weight*m.clipped(gradient)))
+		default:
+			err = m.learn(idx, val, s, target{loss: o.loss, label: label, gradient: gradient, weight: weight})
 		}
 		if err != nil {
+			probability[row] = here.Link()
 			out.Reject(row, err)
 			continue
 		}
-		lost.Floats[row] = here.Value(label)
-		st.Recent.add(lost.Floats[row])
+		before = outcome{row: row, label: label, loss: here, learnt: true}
 	}
+	before.publish(probability, lost.Floats, &st.Recent)
 	return out.Emit(in)
+}
+
+// outcome is what is still to be published of a row. That is done while the processor
+// waits for the exponentials of the next row, which the next step depends on.
+type outcome struct {
+	row    int
+	label  float64
+	loss   loss.Outcome
+	learnt bool // there is such a row
+}
+
+func (o *outcome) publish(probability, lost []float64, mean *recent) {
+	if !o.learnt {
+		return
+	}
+	value := o.loss.Value(o.label)
+	probability[o.row], lost[o.row] = o.loss.Link(), value
+	mean.add(value)
+}
+
+// class reads the class of a row, 0 or 1. known is false of a null, and of what is
+// neither, with an error.
+func (o *logistic) class(y *batch.Column, row int, class *int) (known bool, err error) {
+	label, known := y.Number(row)
+	if !known {
+		return false, nil
+	}
+	if err := operators.CheckBinary(o.labelName, label); err != nil {
+		return false, err
+	}
+	*class = int(label)
+	return true, nil
 }
