@@ -13,6 +13,7 @@ import (
 type Outputs struct {
 	list   []packed
 	slab   []byte
+	kinds  []kind
 	topics []string
 	header string // under which every record has its id; "" = they have none
 	prefix []byte // of the ids
@@ -21,12 +22,17 @@ type Outputs struct {
 // packed says where an output lies: key, value and headers, one behind the other.
 type packed struct {
 	start      int
-	time       int64
 	key, value int32 // lengths; -1 = none
-	headers    int32 // length
 	partition  int32
-	topic      int32
-	count      int32 // of the headers
+	kind       int32
+}
+
+// kind is what an output mostly has in common with the one before.
+type kind struct {
+	time    int64
+	topic   int32
+	headers int32 // length
+	count   int32 // of the headers
 }
 
 // OutputsOf packs a list.
@@ -42,7 +48,7 @@ func OutputsOf(list ...Output) *Outputs {
 // Reset empties the list for about so many records with so many bytes.
 func (o *Outputs) Reset(records, bytes int) {
 	o.list, o.slab = reserve(o.list, records), reserve(o.slab, bytes)
-	o.topics, o.header, o.prefix = o.topics[:0], "", o.prefix[:0]
+	o.kinds, o.topics, o.header, o.prefix = o.kinds[:0], o.topics[:0], "", o.prefix[:0]
 }
 
 // reserve returns s without elements and with room for n, and some more, since
@@ -63,32 +69,38 @@ func (o *Outputs) Identify(header string, prefix []byte) {
 // Add appends a copy of a record. A nil key or value is none. The time is in
 // milliseconds since 1970; 0 = that of sending.
 func (o *Outputs) Add(topic string, partition int32, time int64, key, value []byte, headers []Header) {
-	// Written in place: a copy of it would have to wait for what was just written.
-	o.list = append(o.list, packed{})
-	p := &o.list[len(o.list)-1]
-	p.start, p.time, p.key, p.value = len(o.slab), time, -1, -1
-	p.partition, p.topic, p.count = partition, o.topicNumber(topic), int32(len(headers))
-	if key != nil {
-		p.key = int32(len(key))
+	keyLen, valueLen := len(key), len(value)
+	if key == nil {
+		keyLen = -1
 	}
-	if value != nil {
-		p.value = int32(len(value))
+	if value == nil {
+		valueLen = -1
 	}
-	s := append(append(o.slab, key...), value...)
-	if len(headers) > 0 {
-		at := len(s)
-		for i := range headers {
-			h := &headers[i]
-			s = append(binary.AppendVarint(s, int64(len(h.Key))), h.Key...)
-			if h.Value == nil {
-				s = binary.AppendVarint(s, -1)
-				continue
-			}
-			s = append(binary.AppendVarint(s, int64(len(h.Value))), h.Value...)
+	o.Put(append(append(o.slab, key...), value...), o.Kind(topic, time), partition, keyLen, valueLen)
+	o.AddHeaders(headers)
+}
+
+// Slab returns the memory of keys and values, for [Outputs.Put].
+func (o *Outputs) Slab() []byte { return o.slab }
+
+// Size returns how many bytes the records take, headers included and ids not.
+func (o *Outputs) Size() int { return len(o.slab) }
+
+// Kind returns a number for topic and time of records, for [Outputs.Put], good until
+// the next Reset.
+func (o *Outputs) Kind(topic string, time int64) int32 {
+	return o.kind(kind{time: time, topic: o.topicNumber(topic)})
+}
+
+func (o *Outputs) kind(k kind) int32 {
+	const few = 4 // older ones come back seldom
+	for i := len(o.kinds) - 1; i >= max(0, len(o.kinds)-few); i-- {
+		if o.kinds[i] == k {
+			return int32(i)
 		}
-		p.headers = int32(len(s) - at)
 	}
-	o.slab = s
+	o.kinds = append(o.kinds, k)
+	return int32(len(o.kinds) - 1)
 }
 
 func (o *Outputs) topicNumber(topic string) int32 {
@@ -99,6 +111,66 @@ func (o *Outputs) topicNumber(topic string) int32 {
 	}
 	o.topics = append(o.topics, topic)
 	return int32(len(o.topics) - 1)
+}
+
+// Put appends a record whose key and value were appended to what Slab returned, the
+// key first: their lengths, -1 = none.
+func (o *Outputs) Put(slab []byte, kind, partition int32, key, value int) {
+	o.list = append(o.list, packed{len(o.slab), int32(key), int32(value), partition, kind})
+	o.slab = slab
+}
+
+// AddHeaders gives the record added last, which must have none, copies of headers. A
+// nil value is none.
+func (o *Outputs) AddHeaders(headers []Header) {
+	if len(headers) == 0 {
+		return
+	}
+	s := o.slab
+	for i := range headers {
+		h := &headers[i]
+		s = append(binary.AppendVarint(s, int64(len(h.Key))), h.Key...)
+		if h.Value == nil {
+			s = binary.AppendVarint(s, -1)
+			continue
+		}
+		s = append(binary.AppendVarint(s, int64(len(h.Value))), h.Value...)
+	}
+	p := &o.list[len(o.list)-1]
+	k := o.kinds[p.kind]
+	k.headers, k.count = int32(len(s)-len(o.slab)), int32(len(headers))
+	p.kind, o.slab = o.kind(k), s
+}
+
+// AddAll appends copies of the records of another list, without its ids.
+func (o *Outputs) AddAll(x *Outputs) {
+	start, first, at := len(o.slab), int32(len(o.kinds)), len(o.list)
+	o.slab, o.list = append(o.slab, x.slab...), append(o.list, x.list...)
+	for _, k := range x.kinds {
+		k.topic = o.topicNumber(x.topics[k.topic])
+		o.kinds = append(o.kinds, k)
+	}
+	for i := range o.list[at:] {
+		p := &o.list[at+i]
+		p.start, p.kind = p.start+start, p.kind+first
+	}
+}
+
+// Reorder puts record order[i] in place i. The order is used up.
+func (o *Outputs) Reorder(order []int32) {
+	for i := range order {
+		moved := o.list[i]
+		for at := i; ; { // around the circle of which place i is
+			from := int(order[at])
+			order[at] = int32(at)
+			if from == i {
+				o.list[at] = moved
+				break
+			}
+			o.list[at] = o.list[from]
+			at = from
+		}
+	}
 }
 
 // Len returns the number of records.
@@ -124,7 +196,8 @@ type Packed struct {
 // Packed returns record i.
 func (o *Outputs) Packed(i int) (x Packed) {
 	p := &o.list[i]
-	x.Topic, x.Partition, x.Time, x.Count = int(p.topic), p.partition, p.time, int(p.count)
+	k := &o.kinds[p.kind]
+	x.Topic, x.Partition, x.Time, x.Count = int(k.topic), p.partition, k.time, int(k.count)
 	at := p.start
 	if p.key >= 0 {
 		x.Key = o.slab[at : at+int(p.key) : at+int(p.key)]
@@ -134,7 +207,7 @@ func (o *Outputs) Packed(i int) (x Packed) {
 		x.Value = o.slab[at : at+int(p.value) : at+int(p.value)]
 		at += int(p.value)
 	}
-	x.Headers = o.slab[at : at+int(p.headers) : at+int(p.headers)]
+	x.Headers = o.slab[at : at+int(k.headers) : at+int(k.headers)]
 	return x
 }
 

@@ -35,12 +35,12 @@ func TestAvroSource(t *testing.T) {
 	for i, value := range []string{frame + "\x02\x02\x06ann", frame + "\x04\x02\x06an", frame + "\x06\x00"} {
 		recs = append(recs, connectors.Record{Offset: int64(i), Value: []byte(value)})
 	}
-	c.begin(1)
+	var out outputs
+	c.begin(1, &out)
 	if _, _, err := c.feed(0, 0, recs, unbounded); err != nil {
 		t.Fatal(err)
 	}
-	var out outputs
-	if err := c.end(1, &out); err != nil {
+	if err := c.end(1); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

@@ -82,7 +82,7 @@ var cores = []struct {
 
 // feedStep makes one step of the records.
 func feedStep(tb testing.TB, c *core, out *outputs, step uint64, recs []connectors.Record) {
-	c.begin(int64(step))
+	c.begin(int64(step), out)
 	for len(recs) > 0 {
 		n := min(len(recs), 4*maxBatchRows)
 		if _, _, err := c.feed(0, 0, recs[:n], unbounded); err != nil {
@@ -90,7 +90,7 @@ func feedStep(tb testing.TB, c *core, out *outputs, step uint64, recs []connecto
 		}
 		recs = recs[n:]
 	}
-	if err := c.end(step, out); err != nil {
+	if err := c.end(step); err != nil {
 		tb.Fatal(err)
 	}
 }

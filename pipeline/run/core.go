@@ -60,6 +60,9 @@ type core struct {
 	errs   *errorSink
 	engine *state.Cell[engineState]
 
+	out            *outputs // of the step
+	records, bytes int      // of the outputs of the step before
+
 	files bool  // rows come from files just now: nothing is published of them
 	seq   int32 // of the next row or rejected record of the step
 	clock int64
@@ -261,9 +264,14 @@ func (c *core) digest() uint64 {
 	return d
 }
 
-// begin starts a step. The clock is in milliseconds since 1970 and is the only
-// one that operators see; it never goes back.
-func (c *core) begin(clock int64) {
+// begin starts a step, which gathers its outputs in out. The clock is in
+// milliseconds since 1970 and is the only one that operators see; it never goes back.
+func (c *core) begin(clock int64, out *outputs) {
+	c.out = out
+	out.begin(c.records, c.bytes)
+	for i, k := range c.sinks {
+		k.begin(&out.Outputs, i == 0)
+	}
 	c.clock = max(clock, c.engine.V.Clock)
 	c.engine.V.Clock = c.clock
 	c.seq = 0
@@ -443,23 +451,18 @@ func (c *core) rejectRow(b *batch.Batch, row, rank int, node string, why error) 
 	c.errs.add(in, b.Origin.Partition, &in.records[in.recOf[at]], seq, rank, node, why)
 }
 
-// end closes the step and gathers its outputs into out: sinks by name, within a
-// sink by the input row that caused the output, then the rejected records.
-func (c *core) end(step uint64, out *outputs) error {
-	records, bytes := len(c.errs.refs), 0
+// end closes the step and puts its outputs in order: sinks by name, within a sink by
+// the input row that caused the output, then the rejected records.
+func (c *core) end(step uint64) error {
 	for _, s := range c.sinks {
-		r, b := s.size()
-		records, bytes = records+r, bytes+b
-	}
-	out.begin(c.task, step, records, bytes)
-	for _, s := range c.sinks {
-		if err := s.flush(out); err != nil {
+		if err := s.flush(c.out); err != nil {
 			return fmt.Errorf("sink %s: %w", s.def.Name, err)
 		}
 	}
 	c.engine.V.Rejected += int64(len(c.errs.refs))
-	c.errs.flush(out)
-	c.engine.V.Outputs += int64(out.Len())
-	out.seal()
+	c.errs.flush(c.out)
+	c.engine.V.Outputs += int64(c.out.Len())
+	c.out.seal(c.task, step)
+	c.records, c.bytes = c.out.Len(), c.out.Size()
 	return nil
 }

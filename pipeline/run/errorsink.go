@@ -63,7 +63,7 @@ func (e *errorSink) flush(out *outputs) {
 			headers = append(headers, connectors.Header{Key: "gradstream-rejections", Value: strconv.AppendInt(nil, int64(i-first), 10)})
 		}
 		topic := r.in.src.Errors
-		out.add(topic, r.partition%e.c.partitions(topic), r.record.Time, r.record.Key, r.record.Value, headers)
+		out.Add(topic, r.partition%e.c.partitions(topic), r.record.Time, r.record.Key, r.record.Value, headers)
 	}
 	clear(e.refs)
 	e.refs = e.refs[:0]

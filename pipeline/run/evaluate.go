@@ -72,7 +72,7 @@ func Evaluate(ctx context.Context, p *pipeline.Pipeline, o EvaluateOptions) (*Ev
 	if err := e.prepare(); err != nil {
 		return nil, err
 	}
-	e.core.begin(0)
+	e.core.begin(0, &outputs{})
 	if err := e.feed(ctx); err != nil {
 		return nil, err
 	}

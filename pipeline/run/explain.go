@@ -186,15 +186,13 @@ func (x *explainer) recomputed() (key, value []byte, err error) {
 	at := slices.Index(x.r.t.core.sinks, x.at.sink)
 	k := x.core.sinks[at]
 	nth := x.at.nth
-	for _, r := range k.refs {
-		if r.seq != x.at.seq || int(r.rank) != x.at.port {
+	for _, c := range k.causes {
+		if c.seq != x.at.seq || int(c.rank) != x.at.port {
 			continue
 		}
 		if nth--; nth < 0 {
-			if r.hasKey {
-				key = k.slab[r.start:r.key]
-			}
-			return key, k.slab[r.key:r.val], nil
+			o := k.to.Packed(int(c.at))
+			return o.Key, o.Value, nil
 		}
 	}
 	return nil, nil, fmt.Errorf("task %d, step %d: output %d does not come out again when the rows are processed one by one; the program breaks its own law", x.id.Task, x.id.Step, x.id.Index)

@@ -22,10 +22,11 @@ type explainer struct {
 
 	input []portion
 	step  *stepRecord
-	refs  [][]outputRef // what each sink held at the step's end, in order
-	at    place         // of the output
+	refs  [][]cause // of what each sink held at the step's end, in order
+	at    place     // of the output
 
 	core  *core   // the second one
+	out   outputs // it makes
 	heads []taken // learners' explanations of the row, as they came
 	named map[string][]operators.Feature
 	row   rowOrigin
@@ -69,6 +70,9 @@ func (x *explainer) twin() (err error) {
 	o.BatchRows, o.Around = 1, x.around
 	if x.core, err = newCore(x.p, x.id.Task, x.r.o.Formats, o); err != nil {
 		return err
+	}
+	for _, k := range append(slices.Clone(x.r.t.core.sinks), x.core.sinks...) {
+		k.traced = true
 	}
 	x.core.leaveOut(x.r.t.backfilled)
 	for _, in := range x.core.inputs {
@@ -151,11 +155,7 @@ func (x *explainer) took(source int, partition int32, recs []connectors.Record) 
 func (x *explainer) fed(s *stepRecord) {
 	x.step = s
 	for _, k := range x.r.t.core.sinks {
-		refs := slices.Clone(k.refs)
-		if len(k.ports) > 1 { // as flush does
-			slices.SortStableFunc(refs, byCause)
-		}
-		x.refs = append(x.refs, refs)
+		x.refs = append(x.refs, slices.Clone(k.inOrder()))
 	}
 }
 
@@ -241,7 +241,7 @@ func (x *explainer) learnersOf(name string) (on []int) {
 // feed gives the second core the step's input up to the row.
 func (x *explainer) feed() error {
 	c := x.core
-	c.begin(x.step.Clock)
+	c.begin(x.step.Clock, &x.out)
 	for _, in := range x.input {
 		if c.seq > x.at.seq {
 			break

@@ -104,7 +104,7 @@ func TestCutsNeverShow(t *testing.T) {
 		var out outputs
 		for i, f := range input {
 			if i%10 == 0 {
-				c.begin(int64(i))
+				c.begin(int64(i), &out)
 			}
 			for rest := f.records; len(rest) > 0; {
 				n := cut(len(rest))
@@ -117,7 +117,7 @@ func TestCutsNeverShow(t *testing.T) {
 			if i%10 < 9 {
 				continue
 			}
-			if err := c.end(uint64(len(steps)+1), &out); err != nil {
+			if err := c.end(uint64(len(steps) + 1)); err != nil {
 				t.Fatal(err)
 			}
 			var step []string
@@ -175,7 +175,7 @@ func TestBoundsOfAStep(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			c.begin(1)
+			c.begin(1, &outputs{})
 			n, size, err := c.feed(0, 0, recs, x.most)
 			want := int64(0)
 			for _, r := range recs[:x.n] {
@@ -201,12 +201,12 @@ func TestLargeRecords(t *testing.T) {
 	for i := range n {
 		recs = append(recs, connectors.Record{Offset: int64(i), Value: fmt.Appendf(nil, `{"id":"%d%s","price":2}`, i, strings.Repeat("x", 1000))})
 	}
-	c.begin(1)
+	var out outputs
+	c.begin(1, &out)
 	if _, _, err := c.feed(0, 0, recs, unbounded); err != nil {
 		t.Fatal(err)
 	}
-	var out outputs
-	if err := c.end(1, &out); err != nil {
+	if err := c.end(1); err != nil {
 		t.Fatal(err)
 	}
 	schema := batch.NewSchema(batch.Field{Name: "id", Type: batch.String})
@@ -263,7 +263,8 @@ func TestRejectedOnce(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.begin(1)
+	var out outputs
+	c.begin(1, &out)
 	if _, _, err := c.feed(1, 2, []connectors.Record{{Offset: 7, Value: value}, {Offset: 8, Value: value}}, unbounded); err != nil {
 		t.Fatal(err)
 	}
@@ -271,8 +272,7 @@ func TestRejectedOnce(t *testing.T) {
 	if _, _, err := c.feed(0, 2, []connectors.Record{{Offset: 7, Value: []byte(`{"id":"y","price":null}`)}}, unbounded); err != nil {
 		t.Fatal(err)
 	}
-	var out outputs
-	if err := c.end(1, &out); err != nil {
+	if err := c.end(1); err != nil {
 		t.Fatal(err)
 	}
 	var got []string

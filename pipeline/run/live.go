@@ -190,7 +190,7 @@ func (t *task) beginStep(s *stepBuffer) {
 	s.oldest, s.newest, s.save = 0, 0, nil
 	s.began, s.records = s.began[:0], 0
 	s.taken = append(s.taken[:0], make([]int, len(t.parts))...)
-	t.core.begin(s.begun.UnixMilli())
+	t.core.begin(s.begun.UnixMilli(), &s.outputs)
 }
 
 // makeStep consumes input until a bound of the step is reached.

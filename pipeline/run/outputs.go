@@ -24,20 +24,29 @@ type outputs struct {
 	stream []byte // what the hasher will get next
 }
 
-// begin empties the list for the outputs of a step. The sizes are what is known of
-// it already, so that memory is taken once and not bit by bit.
-func (o *outputs) begin(task int, step uint64, records, bytes int) {
+// begin empties the list for the outputs of a step, of which there may be as many as
+// in the step before, so that memory is taken once and not bit by bit.
+func (o *outputs) begin(records, bytes int) {
 	o.Reset(records, bytes)
+	o.hash, o.bytes = 0, 0
+}
+
+// seal gives the outputs their ids and computes the hash.
+func (o *outputs) seal(task int, step uint64) {
 	o.prefix = append(strconv.AppendUint(append(strconv.AppendInt(o.prefix[:0], int64(task), 10), '/'), step, 10), '/')
 	o.Identify(headerID, o.prefix)
 	o.hasher.Reset()
 	o.stream = o.stream[:0]
-	o.hash, o.bytes = 0, 0
+	for i := range o.Len() {
+		x := o.Packed(i)
+		o.add(o.Topic(x.Topic), x.Partition, x.Key, x.Value)
+	}
+	o.feedHasher()
+	o.hash = o.hasher.Sum64()
 }
 
-// add lists a copy of an output; a nil key is none.
-func (o *outputs) add(topic string, partition int32, time int64, key, value []byte, headers []connectors.Header) {
-	o.Add(topic, partition, time, key, value, headers)
+// add counts an output and has it hashed.
+func (o *outputs) add(topic string, partition int32, key, value []byte) {
 	o.bytes += len(key) + len(value)
 
 	n := len(o.stream)
@@ -62,10 +71,4 @@ const hashAtOnce = 8 << 10
 func (o *outputs) feedHasher() {
 	_, _ = o.hasher.Write(o.stream)
 	o.stream = o.stream[:0]
-}
-
-// seal completes the hash.
-func (o *outputs) seal() {
-	o.feedHasher()
-	o.hash = o.hasher.Sum64()
 }

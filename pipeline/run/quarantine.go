@@ -300,7 +300,7 @@ func (t *task) end(s *stepBuffer) (err error) {
 		}
 	}()
 	t.busy.Store(begun.UnixNano())
-	return t.core.end(s.record.Step, &s.outputs)
+	return t.core.end(s.record.Step)
 }
 
 // note keeps where the step began to read.

@@ -154,7 +154,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	}
 	t.whole = false
 	before := t.core.engine.V
-	t.core.begin(s.Clock)
+	t.core.begin(s.Clock, &r.out)
 	if len(s.Backfills) > 0 {
 		if err := t.relearn(ctx, s.Backfills); err != nil {
 			return err
@@ -181,7 +181,7 @@ func (r *replay) step(ctx context.Context, s *stepRecord) error {
 	if r.watch != nil {
 		r.watch.fed(s)
 	}
-	if err := t.core.end(s.Step, &r.out); err != nil {
+	if err := t.core.end(s.Step); err != nil {
 		return err
 	}
 	if n := int64(r.out.Len()); n != s.Outputs || r.out.hash != s.OutHash {

@@ -472,7 +472,7 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 			t.Errorf("task %d: step %d goes back in time", task, step.Step)
 		}
 		last, head, clock = step.Step, step.Hash, step.Clock
-		c.begin(step.Clock)
+		c.begin(step.Clock, &out)
 		rows := 0
 		for _, r := range step.Runs {
 			src := p.Sources[r.Source]
@@ -495,7 +495,7 @@ func (s *schedule) fold(task int, seen map[string]int, offsets map[connectors.To
 		if rows == 0 || rows > s.p.Commit.Rows {
 			t.Errorf("task %d: step %d of %d rows", task, step.Step, rows)
 		}
-		if err := c.end(step.Step, &out); err != nil {
+		if err := c.end(step.Step); err != nil {
 			t.Fatal(err)
 		}
 		if len(published) == 0 || published[0].step != step.Step {

@@ -16,10 +16,13 @@ type sink struct {
 	hash       func(key []byte, n int) int32
 	sources    []*pipeline.Source
 	ports      []*sinkPort
-	refs       []outputRef
-	slab       []byte
-	headers    []connectors.Header // for headers: full, fullHeaders a row
-	heads      []byte              // their values
+	to         *connectors.Outputs // gathers rows: own, or the step's, of the first sink
+	own        connectors.Outputs
+	causes     []cause // of the rows in to, if they are needed
+	traced     bool    // they are needed to explain outputs
+	order      []int32
+	headers    [2]connectors.Header // for headers: full
+	scratch    []byte
 	time       int64
 	first      int // output of the last step that was this sink's first
 }
@@ -33,15 +36,11 @@ type sinkPort struct {
 	rows []*batch.Batch // by partition
 }
 
-// outputRef is an output before the step's outputs are put in order.
-type outputRef struct {
-	seq       int32 // of the input row that caused it
-	rank      int32 // among outputs caused by one row: port of the sink, or depth of the node
-	partition int32
-	start     int // where the key starts in the slab
-	key, val  int // where key and value end; the value starts where the key ends
-	headers   int // first of fullHeaders
-	hasKey    bool
+// cause says what an output comes from.
+type cause struct {
+	seq  int32 // of the input row that caused it
+	rank int32 // among outputs caused by one row: port of the sink
+	at   int32 // among the sink's outputs as they came
 }
 
 // newSink makes a sink that routes nothing yet.
@@ -67,8 +66,21 @@ func (k *sink) route(partitions int32) {
 	}
 }
 
+// begin starts a step, whose outputs begin with this sink's if it is the first.
+func (k *sink) begin(out *connectors.Outputs, first bool) {
+	k.causes = k.causes[:0]
+	if k.to = &k.own; first {
+		k.to = out
+	} else {
+		k.own.Reset(k.own.Len(), k.own.Size())
+	}
+}
+
 // take encodes the rows of a batch.
 func (k *sink) take(port int, b *batch.Batch) error {
+	if b.N == 0 {
+		return nil
+	}
 	p := k.ports[port]
 	p.view.Cols = p.view.Cols[:0]
 	for _, i := range p.in.Columns {
@@ -80,86 +92,94 @@ func (k *sink) take(port int, b *batch.Batch) error {
 	if p.in.Key >= 0 {
 		key = b.Cols[p.in.Key]
 	}
+	if p.rows != nil {
+		k.keep(p, b, key)
+		return nil
+	}
+	kind, traced := k.to.Kind(k.def.Topic, k.time), k.traced || len(k.ports) > 1
 	for row := range b.N {
-		start := len(k.slab)
-		hasKey := key != nil && !key.Null(row)
+		slab := k.to.Slab()
+		start, keyLen := len(slab), -1
 		partition := b.Origin.Partition % k.partitions
-		if hasKey {
-			k.slab = key.AppendText(k.slab, row)
-			partition = k.hash(k.slab[start:], int(k.partitions))
+		if key != nil && !key.Null(row) {
+			slab = key.AppendText(slab, row)
+			keyLen = len(slab) - start
+			partition = k.hash(slab[start:], int(k.partitions))
+			start = len(slab)
 		}
-		if p.rows != nil {
-			k.slab = k.slab[:start]
-			if p.rows[partition] == nil {
-				p.rows[partition] = batch.New(p.in.Output)
-			}
-			p.rows[partition].AppendRow(&p.view, row)
-			continue
-		}
-		keyEnd := len(k.slab)
-		var err error
-		if k.slab, err = p.enc.Encode(k.slab, &p.view, row, row+1); err != nil {
+		slab, err := p.enc.Encode(slab, &p.view, row, row+1)
+		if err != nil {
 			return err
 		}
-		k.refs = append(k.refs, outputRef{})
-		ref := &k.refs[len(k.refs)-1]
-		ref.seq, ref.rank, ref.partition, ref.hasKey = b.Origin.Seq[row], int32(port), partition, hasKey
-		ref.start, ref.key, ref.val, ref.headers = start, keyEnd, len(k.slab), len(k.headers)
+		k.to.Put(slab, kind, partition, keyLen, len(slab)-start)
 		if k.def.Headers == "full" {
 			k.addHeaders(b, row, p.in.Version)
+		}
+		if traced {
+			k.causes = append(k.causes, cause{b.Origin.Seq[row], int32(port), int32(len(k.causes))})
 		}
 	}
 	return nil
 }
 
-// addHeaders appends which model version saw the row and where the row came from.
+// keep gathers rows that will share a record, by partition.
+func (k *sink) keep(p *sinkPort, b *batch.Batch, key *batch.Column) {
+	for row := range b.N {
+		partition := b.Origin.Partition % k.partitions
+		if key != nil && !key.Null(row) {
+			k.scratch = key.AppendText(k.scratch[:0], row)
+			partition = k.hash(k.scratch, int(k.partitions))
+		}
+		if p.rows[partition] == nil {
+			p.rows[partition] = batch.New(p.in.Output)
+		}
+		p.rows[partition].AppendRow(&p.view, row)
+	}
+}
+
+// addHeaders says which model version saw the row added last and where it came from.
 func (k *sink) addHeaders(b *batch.Batch, row, version int) {
-	model := []byte(nil)
+	s, model := k.scratch[:0], -1
 	if version >= 0 && !b.Cols[version].Null(row) {
-		lo := len(k.heads)
-		k.heads = strconv.AppendInt(k.heads, b.Cols[version].Ints[row], 10)
-		model = k.heads[lo:]
+		s = strconv.AppendInt(s, b.Cols[version].Ints[row], 10)
+		model = len(s)
 	}
-	lo := len(k.heads)
-	k.heads = append(k.heads, k.sources[b.Origin.Source].Topic...)
-	k.heads = append(k.heads, '/')
-	k.heads = strconv.AppendInt(k.heads, int64(b.Origin.Partition), 10)
-	k.heads = append(k.heads, '/')
-	k.heads = strconv.AppendInt(k.heads, b.Origin.Offset[row], 10)
-	// These slices stay good when the slab grows: it moves and they stay behind.
-	k.headers = append(k.headers,
-		connectors.Header{Key: "gs-model-version", Value: model},
-		connectors.Header{Key: "gs-source", Value: k.heads[lo:]})
+	from := len(s)
+	s = append(append(s, k.sources[b.Origin.Source].Topic...), '/')
+	s = append(strconv.AppendInt(s, int64(b.Origin.Partition), 10), '/')
+	s = strconv.AppendInt(s, b.Origin.Offset[row], 10)
+	k.headers = [2]connectors.Header{{Key: "gs-model-version"}, {Key: "gs-source", Value: s[from:]}}
+	if model >= 0 {
+		k.headers[0].Value = s[:model]
+	}
+	k.scratch = s
+	k.to.AddHeaders(k.headers[:])
 }
 
-const fullHeaders = 2
-
-// size returns how many records and bytes flush will list, as far as is known.
-func (k *sink) size() (records, bytes int) {
-	const lengths = 48 // of the keys of a row's headers, and of all their lengths
-	return len(k.refs), len(k.slab) + len(k.heads) + len(k.headers)/fullHeaders*lengths
-}
-
-// flush moves what was gathered to the step's outputs, ordered by the input row
-// that caused it, and forgets it.
-func (k *sink) flush(out *outputs) error {
-	k.first = out.Len()
+// inOrder returns the causes of the sink's outputs in the order in which the step
+// lists them: that of the input rows.
+func (k *sink) inOrder() []cause {
 	if len(k.ports) > 1 {
-		slices.SortStableFunc(k.refs, byCause)
+		slices.SortStableFunc(k.causes, byCause)
 	}
-	for i := range k.refs {
-		r := &k.refs[i]
-		var key []byte
-		if r.hasKey {
-			key = k.slab[r.start:r.key]
+	return k.causes
+}
+
+// flush brings what was gathered into the step's outputs, ordered by the input row
+// that caused it.
+func (k *sink) flush(out *outputs) error {
+	k.first = 0
+	if len(k.ports) > 1 {
+		k.order = k.order[:0]
+		for _, c := range k.inOrder() {
+			k.order = append(k.order, c.at)
 		}
-		var full []connectors.Header
-		if k.def.Headers == "full" {
-			full = k.headers[r.headers : r.headers+fullHeaders]
-		}
-		out.add(k.def.Topic, r.partition, k.time, key, k.slab[r.key:r.val], full)
+		k.to.Reorder(k.order)
 	}
-	k.refs, k.slab, k.headers, k.heads = k.refs[:0], k.slab[:0], k.headers[:0], k.heads[:0]
+	if k.to == &k.own {
+		k.first = out.Len()
+		out.AddAll(&k.own)
+	}
 	for _, p := range k.ports {
 		for partition, rows := range p.rows {
 			if rows == nil || rows.N == 0 {
@@ -180,11 +200,11 @@ const maxRecordBytes = 768 << 10
 
 // encode lists records with the rows [lo, hi) gathered for a partition.
 func (k *sink) encode(out *outputs, p *sinkPort, partition int32, lo, hi int) error {
-	value, err := p.enc.Encode(k.slab[:0], p.rows[partition], lo, hi)
+	value, err := p.enc.Encode(k.scratch[:0], p.rows[partition], lo, hi)
 	if err != nil {
 		return err
 	}
-	k.slab = value[:0] // nobody's any more
+	k.scratch = value[:0]
 	if len(value) > maxRecordBytes && hi-lo > 1 {
 		mid := lo + (hi-lo)/2
 		if err := k.encode(out, p, partition, lo, mid); err != nil {
@@ -192,11 +212,11 @@ func (k *sink) encode(out *outputs, p *sinkPort, partition int32, lo, hi int) er
 		}
 		return k.encode(out, p, partition, mid, hi)
 	}
-	out.add(k.def.Topic, partition, k.time, nil, value, nil)
+	out.Add(k.def.Topic, partition, k.time, nil, value, nil)
 	return nil
 }
 
-func byCause(a, b outputRef) int {
+func byCause(a, b cause) int {
 	if a.seq != b.seq {
 		return int(a.seq) - int(b.seq)
 	}
