@@ -1,7 +1,9 @@
 package feature
 
 import (
+	"encoding/binary"
 	"fmt"
+	"math"
 	"os"
 	"regexp"
 	"strconv"
@@ -51,6 +53,65 @@ func TestHashVectors(t *testing.T) {
 	}
 	if linkIndex(nameHash(1, "terms"), 7) != link(nameHash(1, "terms"), []byte{7, 0, 0, 0}) {
 		t.Error("an index is not hashed as its four bytes")
+	}
+}
+
+// Short texts are hashed as all others are.
+func TestLinkWord(t *testing.T) {
+	for i := range uint64(20000) {
+		h, text := nameHash(i, "seed"), fmt.Appendf(nil, "%016x", nameHash(i, "text"))
+		if i%2 == 0 {
+			binary.LittleEndian.PutUint64(text, nameHash(i, "bytes"))
+		}
+		if i%100 == 0 {
+			h = i % 300
+		}
+		for n := 1; n <= 8; n++ {
+			word := binary.LittleEndian.Uint64(text) & (math.MaxUint64 >> (64 - 8*n))
+			if got, want := linkWord(h, word, n), link(h, text[:n]); got != want {
+				t.Fatalf("%q after %x: %x, want %x", text[:n], h, got, want)
+			}
+		}
+	}
+}
+
+// Categories have the indices that the chain gives them, whatever their length, type and
+// place in a batch.
+func TestCategories(t *testing.T) {
+	var in strings.Builder
+	in.WriteString("s:string,n:int64,t:string?,b:bool\n")
+	var want []string
+	for i := range 300 {
+		s := strings.Repeat("é", i%3) + strings.Repeat("x", i%17)
+		n, u, b := (i-20)*(1+i%3), strconv.Itoa(i*i), strconv.FormatBool(i%2 == 0)
+		features := []string{}
+		add := func(column, text string) {
+			features = append(features, fmt.Sprintf("%d:1", nameHash(1, column, text)&(1<<18-1)))
+		}
+		add("s", s)
+		add("n", strconv.Itoa(n))
+		if i%5 == 0 {
+			u = ""
+		} else {
+			add("t", u)
+		}
+		add("b", b)
+		features = append(features, fmt.Sprintf("%d:1", nameHash(2, "s", "n", s, strconv.Itoa(n))&(1<<18-1)))
+		fmt.Fprintf(&in, "%q,%d,%s,%s\n", s, n, u, b)
+		want = append(want, strings.Join(features, " "))
+	}
+	out, err := optest.Run(operators.Merge(&Family).Lookup("vectorize"), "{categorical: [s, n, t, b], cross: [[s, n]]}", in.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := strings.Split(strings.TrimSpace(out), "\n")[1:]
+	for i, row := range rows {
+		if got := row[strings.LastIndexByte(row, ',')+1:]; got != want[i] {
+			t.Errorf("row %d: %s, want %s", i, row, want[i])
+		}
+	}
+	if len(rows) != len(want) {
+		t.Errorf("%d rows", len(rows))
 	}
 }
 

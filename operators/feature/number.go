@@ -70,6 +70,7 @@ type number struct {
 	mean     *state.Cell[runningMean]
 
 	deviation scale.Deviation // of standard
+	quick     bool            // there is nothing to learn but standard
 
 	in     *batch.Column // of the batch being processed
 	floats []float64     // its values, if it is of float64 without nulls
@@ -108,6 +109,7 @@ func newNumber(env *operators.Env, col spec.Column, c *vectorizeConfig) number {
 	case "adaptive":
 		n.adaptive = operators.NewCell(env, cell, scalerVersion, scale.Adaptive{})
 	}
+	n.quick = n.standard != nil && n.missing != mean
 	if n.missing == mean {
 		n.mean = operators.NewCell(env, "mean/"+col.Name, meanVersion, runningMean{})
 	}
@@ -120,6 +122,18 @@ func (n *number) of(b *batch.Batch) {
 	if n.in.Type == batch.Float64 && !n.in.HasNulls() {
 		n.floats = n.in.Floats
 	}
+}
+
+// standardized is scaled for the scaler that most columns have. It returns false, and has
+// changed nothing, where scaled has an error.
+func (n *number) standardized(x float64, row int) (float32, bool) {
+	s := &n.standard.V
+	n.before.standard = *s
+	z, ok := n.deviation.Learn(s, x, n.clip)
+	if ok {
+		n.touched = row
+	}
+	return float32(z), ok // the scaler holds z to what a float32 holds
 }
 
 // scaled lets the scaler learn x and scales it.

@@ -1,6 +1,7 @@
 package feature
 
 import (
+	"encoding/binary"
 	"fmt"
 	"math"
 	"strconv"
@@ -144,6 +145,52 @@ type hashed struct {
 	cols  []operators.Col
 	types []batch.Type
 	in    []*batch.Column // of the batch being processed
+
+	small []uint64 // of one int64 column: the chain after 0, 1, 2, …
+
+	// Of the batch being processed, if there is one column and it has no nulls: its numbers,
+	// or its texts with what lies behind them.
+	ints  []int64
+	off   []int32
+	bytes []byte
+}
+
+// smallInts is how many numbers from 0 on a category of int64 has hashed beforehand:
+// hours, days, ages and counts lie below it.
+const smallInts = 128
+
+// of looks the columns up in a batch, once for all its rows.
+func (f *hashed) of(b *batch.Batch) {
+	f.in, f.ints, f.off, f.bytes = f.in[:0], nil, nil, nil
+	for _, c := range f.cols {
+		f.in = append(f.in, c.Of(b))
+	}
+	if c := f.in[0]; len(f.in) == 1 && !c.HasNulls() {
+		switch c.Type {
+		case batch.Int64:
+			f.ints = c.Ints
+		case batch.String:
+			f.off, f.bytes = c.Off, c.Bytes[:cap(c.Bytes)]
+		}
+	}
+}
+
+// short is the chain after the row's only value, if that is a small number or a
+// text of at most 8 bytes: most categories are.
+func (f *hashed) short(row int) (h uint64, ok bool) {
+	if row < len(f.ints) {
+		if x := f.ints[row]; uint64(x) < uint64(len(f.small)) {
+			return f.small[x], true
+		}
+	} else if row+1 < len(f.off) {
+		at := int(f.off[row])
+		n := int(f.off[row+1]) - at
+		if uint(n-1) < 8 && at+8 <= len(f.bytes) {
+			word := binary.LittleEndian.Uint64(f.bytes[at:]) & (math.MaxUint64 >> (64 - 8*n))
+			return linkWord(f.seed, word, n), true
+		}
+	}
+	return 0, false
 }
 
 // vectorizer is the operator. Its features in order: numeric, products, dates,
@@ -185,6 +232,11 @@ func newVectorizer(c *vectorizeConfig, env *operators.Env) operators.Operator {
 			h.cols = append(h.cols, in)
 			h.types = append(h.types, env.Field(in).Type)
 		}
+		if len(cols) == 1 && h.types[0] == batch.Int64 {
+			for x := range smallInts {
+				h.small = append(h.small, link(h.seed, strconv.AppendInt(nil, int64(x), 10)))
+			}
+		}
 		v.hashed = append(v.hashed, h)
 	}
 	for i := range c.categorical {
@@ -225,11 +277,7 @@ func (v *vectorizer) Process(_ int, in *batch.Batch, out operators.Emitter) erro
 		v.numeric[i].of(in)
 	}
 	for i := range v.hashed {
-		f := &v.hashed[i]
-		f.in = f.in[:0]
-		for _, c := range f.cols {
-			f.in = append(f.in, c.Of(in))
-		}
+		v.hashed[i].of(in)
 	}
 	for row := range in.N {
 		if err := v.row(in, row, to); err != nil {
@@ -257,6 +305,14 @@ func (v *vectorizer) row(in *batch.Batch, row int, to *batch.Column) error {
 		var x float64
 		if row < len(n.floats) {
 			x = n.floats[row]
+			if n.quick {
+				if z, ok := n.standardized(x, row); ok {
+					index[at], value[at] = n.index, z
+					at++
+					v.products.set(i, z, true)
+					continue
+				}
+			}
 		} else if y, ok := n.in.Number(row); ok {
 			x = y
 		} else {
@@ -296,6 +352,11 @@ func (v *vectorizer) row(in *batch.Batch, row int, to *batch.Column) error {
 features:
 	for i := range v.hashed {
 		f := &v.hashed[i]
+		if h, ok := f.short(row); ok {
+			index[at], value[at] = uint32(h)&v.mask, 1
+			at++
+			continue
+		}
 		h := f.seed
 		for j, col := range f.in {
 			if col.Null(row) {
