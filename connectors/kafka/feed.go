@@ -71,8 +71,9 @@ type feedPart struct {
 	queue  []run
 	bytes  int // of the queue
 	full   bool
-	next   int64 // past what was fetched
-	epoch  int32 // of the leader that appended what was fetched last; -1 = nothing was
+	polled time.Time // last
+	next   int64     // past what was fetched
+	epoch  int32     // of the leader that appended what was fetched last; -1 = nothing was
 	end    int64
 	lent   []connectors.Record // polled last, and in use until the next poll
 	header string              // the key of a header seen last: most have the same
@@ -83,7 +84,7 @@ type feedPart struct {
 func newFeed(c *Cluster, f *fetcher, from []connectors.Position) *feed {
 	fd := &feed{c: c, f: f, ready: make(chan struct{}, 1)}
 	for _, p := range from {
-		fd.parts = append(fd.parts, &feedPart{feed: fd, tp: p.TopicPartition, next: p.Next, epoch: -1, end: -1, at: nowhere})
+		fd.parts = append(fd.parts, &feedPart{feed: fd, tp: p.TopicPartition, polled: time.Now(), next: p.Next, epoch: -1, end: -1, at: nowhere})
 	}
 	return fd
 }
@@ -172,6 +173,7 @@ func (fd *feed) take(limit int, only *connectors.TopicPartition) (out connectors
 			continue // others may have what is good
 		}
 		fd.turn = (fd.turn + i + 1) % len(fd.parts)
+		p.polled = time.Now()
 		if p.full && p.bytes <= fd.share()/2 {
 			p.full, drained = false, p
 		}

@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"math/rand/v2"
@@ -84,6 +85,34 @@ func TestFetchFaults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A partition with a backlog does not wait for others, of which nothing comes: what is on
+// its way for them alone comes back soon.
+func TestFetchBesideIdle(t *testing.T) {
+	each(t, func(t *testing.T, e *env) {
+		const n = 400
+		c := e.open(t, 2, func(o *Options) { o.partitionBytes, o.FeedBytes, o.FetchWait = 1<<10, 1<<10, time.Minute })
+		for i := range n / 20 {
+			e.fill(t, 0, 20, fmt.Sprintf("%d-", i), true) // batches smaller than what is buffered
+		}
+		ctx, cancel := context.WithTimeout(testContext(t), 50*time.Second)
+		defer cancel()
+		f := openFeed(t, c, e.at(0, 0))
+		defer f.Close()
+		for seen := 0; seen < n; {
+			got, err := f.Poll(ctx, 7, nil)
+			if err != nil {
+				t.Fatalf("after %d of %d records: %v", seen, n, err)
+			}
+			if seen == 0 {
+				idle := openFeed(t, c, e.at(1, 0))
+				defer idle.Close()
+				time.Sleep(100 * time.Millisecond) // until it is asked for, alone, as the other is full
+			}
+			seen += len(got.Records)
+		}
+	})
 }
 
 // A feed ends with what is wrong where trying again is of no use, and tries on where it is.

@@ -21,6 +21,10 @@ const (
 	partitionBytes = 1 << 20 // of a partition in it
 )
 
+// shortWait is how long a broker may hold a fetch while another partition is about to have
+// room: that one is not asked for before the answer.
+const shortWait = 3 * time.Millisecond
+
 // puller fetches from one broker.
 type puller struct {
 	f      *fetcher
@@ -39,11 +43,16 @@ type wanted struct {
 	id    [16]byte
 }
 
-// wants reports whether there is room and use for more, and of what. fetcher.mu is held.
-func (p *feedPart) wants() (w wanted, ok bool) {
+// wants returns what to ask for of the partition, and whether there is use for it now, or
+// soon will be as it is full and being polled. fetcher.mu is held.
+func (p *feedPart) wants(within time.Duration) (w wanted, now, soon bool) {
 	p.feed.mu.Lock()
 	defer p.feed.mu.Unlock()
-	return wanted{p: p, left: p.bytes, next: p.next, epoch: p.epoch, id: p.at.id}, !p.full && !p.feed.closed && p.feed.err == nil
+	w = wanted{p: p, left: p.bytes, next: p.next, epoch: p.epoch, id: p.at.id}
+	if p.feed.closed || p.feed.err != nil {
+		return w, false, false
+	}
+	return w, !p.full, p.full && time.Since(p.polled) < within
 }
 
 // asked is what partitions are asked for.
@@ -105,7 +114,8 @@ func versioned(req *kmsg.FetchRequest, parts asked) kmsg.Request {
 func (s *puller) request() (*kmsg.FetchRequest, asked) {
 	o := &s.f.c.opt
 	req := kmsg.NewPtrFetchRequest()
-	req.MaxWaitMillis, req.MinBytes, req.MaxBytes, req.IsolationLevel = int32(o.FetchWait.Milliseconds()), 1, fetchBytes, 1
+	wait := o.FetchWait
+	req.MinBytes, req.MaxBytes, req.IsolationLevel = 1, fetchBytes, 1
 	req.SessionEpoch = -1 // no session: what is asked for changes all the time
 	s.f.mu.Lock()
 	defer s.f.mu.Unlock()
@@ -114,10 +124,15 @@ func (s *puller) request() (*kmsg.FetchRequest, asked) {
 		if p.at.leader != s.broker {
 			continue
 		}
-		if w, ok := p.wants(); ok {
+		w, now, soon := p.wants(o.FetchWait)
+		if now {
 			s.wanted = append(s.wanted, w)
 		}
+		if soon {
+			wait = min(wait, shortWait)
+		}
 	}
+	req.MaxWaitMillis = int32(wait.Milliseconds())
 	slices.SortFunc(s.wanted, func(a, b wanted) int {
 		return cmp.Or(cmp.Compare(a.left, b.left), cmp.Compare(a.p.at.served, b.p.at.served))
 	})
