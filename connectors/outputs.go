@@ -185,30 +185,23 @@ func (o *Outputs) Len() int {
 type Packed struct {
 	Topic      int // number of the topic, see [Outputs.Topic]
 	Partition  int32
+	Count      int32 // of the headers
 	Time       int64
-	Key, Value []byte // nil = none
-	// Headers hold, Count times, a key and a value, each behind its length as a
-	// signed varint (-1 = no value), as in Kafka's records. The id is not among them.
-	Headers []byte
-	Count   int
+	Key, Value int // lengths; -1 = none
+	// Bytes are the key, the value and the headers. Headers are, Count times, a key and
+	// a value, each behind its length as a signed varint (-1 = no value), as in Kafka's
+	// records. The id is not among them.
+	Bytes []byte
 }
 
-// Packed returns record i.
-func (o *Outputs) Packed(i int) (x Packed) {
+// Packed makes x record i.
+func (o *Outputs) Packed(i int, x *Packed) {
 	p := &o.list[i]
 	k := &o.kinds[p.kind]
-	x.Topic, x.Partition, x.Time, x.Count = int(k.topic), p.partition, k.time, int(k.count)
-	at := p.start
-	if p.key >= 0 {
-		x.Key = o.slab[at : at+int(p.key) : at+int(p.key)]
-		at += int(p.key)
-	}
-	if p.value >= 0 {
-		x.Value = o.slab[at : at+int(p.value) : at+int(p.value)]
-		at += int(p.value)
-	}
-	x.Headers = o.slab[at : at+int(k.headers) : at+int(k.headers)]
-	return x
+	x.Topic, x.Partition, x.Count, x.Time = int(k.topic), p.partition, k.count, k.time
+	x.Key, x.Value = int(p.key), int(p.value)
+	end := p.start + max(x.Key, 0) + max(x.Value, 0) + int(k.headers)
+	x.Bytes = o.slab[p.start:end:end]
 }
 
 // Topic returns the name of a topic by its number; the numbers go from 0 to
@@ -224,21 +217,27 @@ func (o *Outputs) Identity() (header string, prefix []byte) { return o.header, o
 
 // At returns record i, its headers in memory of their own.
 func (o *Outputs) At(i int) Output {
-	x := o.Packed(i)
-	out := Output{Topic: o.topics[x.Topic], Partition: x.Partition, Record: Record{Key: x.Key, Value: x.Value, Time: x.Time}}
-	if o.header != "" {
-		out.Headers = append(out.Headers, Header{Key: o.header, Value: strconv.AppendInt(slices.Clone(o.prefix), int64(i), 10)})
-	}
-	rest := x.Headers
-	next := func() []byte {
-		n, k := binary.Varint(rest)
-		rest = rest[k:]
+	var x Packed
+	o.Packed(i, &x)
+	out := Output{Topic: o.topics[x.Topic], Partition: x.Partition, Record: Record{Time: x.Time}}
+	rest := x.Bytes
+	take := func(n int) []byte {
 		if n < 0 {
 			return nil
 		}
 		b := rest[:n:n]
 		rest = rest[n:]
 		return b
+	}
+	out.Key = take(x.Key)
+	out.Value = take(x.Value)
+	if o.header != "" {
+		out.Headers = append(out.Headers, Header{Key: o.header, Value: strconv.AppendInt(slices.Clone(o.prefix), int64(i), 10)})
+	}
+	next := func() []byte {
+		n, k := binary.Varint(rest)
+		rest = rest[k:]
+		return take(int(n))
 	}
 	for range x.Count {
 		key := string(next())

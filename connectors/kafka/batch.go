@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"math/bits"
+	"slices"
 	"strconv"
 
 	"github.com/twmb/franz-go/pkg/kgo"
@@ -77,26 +78,58 @@ func (b *recordBatch) reset() {
 }
 
 // varintLen returns how many bytes a signed varint takes.
-func varintLen(v int64) int { return (bits.Len64(uint64(v<<1)^uint64(v>>63)|1) + 6) / 7 }
-
-// lengthOf is varintLen of the length of bytes, and those; nil is -1.
-func lengthOf(b []byte) int {
-	if b == nil {
+func varintLen(v int64) int {
+	if uint64(v) < 1<<6 {
 		return 1
 	}
-	return varintLen(int64(len(b))) + len(b)
+	return (bits.Len64(uint64(v<<1)^uint64(v>>63)) + 6) / 7
+}
+
+// putVarint writes a signed varint and returns how many bytes it takes: mostly one.
+func putVarint(dst []byte, v int64) int {
+	if uint64(v) < 1<<6 {
+		dst[0] = byte(v << 1)
+		return 1
+	}
+	return binary.PutVarint(dst, v)
 }
 
 // identity is the header that tells the records of a step apart.
 type identity struct {
-	header string
-	value  []byte // prefix, then the place of the record that is encoded
-	prefix int
+	header  string
+	prefix  []byte
+	encoded []byte // the header of a record with the lengths in it
+	number  int    // where the record's place begins in it
+	place   int    // of the record in the step; -1 = encoded is of none
 }
 
 func identityOf(o *connectors.Outputs, reuse []byte) identity {
 	header, prefix := o.Identity()
-	return identity{header: header, value: append(reuse[:0], prefix...), prefix: len(prefix)}
+	return identity{header: header, prefix: prefix, encoded: reuse[:0], place: -1}
+}
+
+// set encodes the header of record i. Mostly it comes behind record i-1, so that a
+// digit changes.
+func (id *identity) set(i int) {
+	switch {
+	case i == id.place || id.header == "":
+		return
+	case i == id.place+1:
+		id.place = i
+		for k := len(id.encoded) - 1; k >= id.number; k-- {
+			if id.encoded[k] < '9' {
+				id.encoded[k]++
+				return
+			}
+			id.encoded[k] = '0'
+		}
+	}
+	var digits [20]byte
+	number := strconv.AppendInt(digits[:0], int64(i), 10)
+	s := binary.AppendVarint(id.encoded[:0], int64(len(id.header)))
+	s = binary.AppendVarint(append(s, id.header...), int64(len(id.prefix)+len(number)))
+	s = append(s, id.prefix...)
+	id.place, id.number, id.encoded = i, len(s), append(s, number...)
 }
 
 // add appends record i of a step unless it would make the batch larger than limit;
@@ -109,38 +142,37 @@ func (b *recordBatch) add(x *connectors.Packed, i int, id *identity, now int64, 
 	if b.n == 0 {
 		b.first, b.most = at, at
 	}
-	heads, size := x.Count, 1+varintLen(at-b.first)+varintLen(int64(b.n))+lengthOf(x.Key)+lengthOf(x.Value)+len(x.Headers)
+	later, heads := at-b.first, int64(x.Count)
 	if id.header != "" {
-		id.value = strconv.AppendInt(id.value[:id.prefix], int64(i), 10)
+		id.set(i)
 		heads++
-		size += varintLen(int64(len(id.header))) + len(id.header) + lengthOf(id.value)
 	}
-	size += varintLen(int64(heads))
-	if b.n > 0 && len(b.buf)+varintLen(int64(size))+size+frameEnd > limit {
+	size := 1 + varintLen(later) + varintLen(int64(b.n)) + varintLen(int64(x.Key)) + varintLen(int64(x.Value)) +
+		varintLen(heads) + len(id.encoded) + len(x.Bytes)
+	start := len(b.buf)
+	end := start + varintLen(int64(size)) + size
+	if b.n > 0 && end+frameEnd > limit {
 		return false
 	}
-	s := binary.AppendVarint(b.buf, int64(size))
-	s = append(s, 0) // attributes: there are none
-	s = binary.AppendVarint(s, at-b.first)
-	s = binary.AppendVarint(s, int64(b.n))
-	s = appendBytes(s, x.Key)
-	s = appendBytes(s, x.Value)
-	s = binary.AppendVarint(s, int64(heads))
-	if id.header != "" {
-		s = append(binary.AppendVarint(s, int64(len(id.header))), id.header...)
-		s = appendBytes(s, id.value)
-	}
-	b.buf = append(s, x.Headers...)
+	b.buf = slices.Grow(b.buf, end-start)[:end]
+	s := b.buf[start:]
+	n := putVarint(s, int64(size))
+	s[n] = 0 // attributes: there are none
+	n++
+	n += putVarint(s[n:], later)
+	n += putVarint(s[n:], int64(b.n))
+	n += putVarint(s[n:], int64(x.Key))
+	key := max(x.Key, 0)
+	n += copy(s[n:], x.Bytes[:key])
+	n += putVarint(s[n:], int64(x.Value))
+	value := key + max(x.Value, 0)
+	n += copy(s[n:], x.Bytes[key:value])
+	n += putVarint(s[n:], heads)
+	n += copy(s[n:], id.encoded)
+	copy(s[n:], x.Bytes[value:])
 	b.most = max(b.most, at)
 	b.n++
 	return true
-}
-
-func appendBytes(dst, b []byte) []byte {
-	if b == nil {
-		return binary.AppendVarint(dst, -1)
-	}
-	return append(binary.AppendVarint(dst, int64(len(b))), b...)
 }
 
 // squeezer makes the records of one batch after another smaller. A nil one does not.

@@ -330,8 +330,9 @@ func (l *taskLog) ended(ctx context.Context, s *connectors.Step) error {
 	at := []connectors.TopicPartition{{Topic: l.c.opt.JournalTopic, Partition: int32(l.task)}}
 	if s.Outputs != nil {
 		seen := map[partitionKey]bool{}
+		var x connectors.Packed
 		for i := range s.Outputs.Len() {
-			x := s.Outputs.Packed(i)
+			s.Outputs.Packed(i, &x)
 			if k := (partitionKey{x.Topic, x.Partition}); !seen[k] {
 				seen[k] = true
 				at = append(at, connectors.TopicPartition{Topic: s.Outputs.Topic(x.Topic), Partition: x.Partition})

@@ -87,10 +87,11 @@ func (p *publisher) send(ctx context.Context, who producer, o *connectors.Output
 	clear(p.acked)
 	p.clear()
 	id, millis := identityOf(o, p.id), now.UnixMilli()
-	defer func() { p.id = id.value }()
+	defer func() { p.id = id.encoded }()
 	limit, topic := 0, -1
+	var x connectors.Packed
 	for i := range o.Len() {
-		x := o.Packed(i)
+		o.Packed(i, &x)
 		if x.Topic != topic {
 			topic, limit = x.Topic, p.limit(o.Topic(x.Topic))
 		}

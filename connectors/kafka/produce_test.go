@@ -84,8 +84,9 @@ func TestBatch(t *testing.T) {
 					b.reset()
 				}
 				b.reset()
+				var x connectors.Packed
 				for i := range o.Len() {
-					x := o.Packed(i)
+					o.Packed(i, &x)
 					if !b.add(&x, i, &id, now, limit) {
 						check()
 						b.add(&x, i, &id, now, limit)
@@ -114,8 +115,9 @@ func TestStored(t *testing.T) {
 		var id identity
 		for range 2 { // with memory that is used again, too
 			b.reset()
+			var x connectors.Packed
 			for i := range c.records {
-				x := o.Packed(i)
+				o.Packed(i, &x)
 				if !b.add(&x, i, &id, 1, 1<<20) {
 					t.Fatal("the batch is full")
 				}
@@ -189,10 +191,11 @@ func encoder(tb testing.TB, codec string) func(o *connectors.Outputs) int {
 	var b recordBatch
 	var id identity
 	return func(o *connectors.Outputs) (size int) {
-		id = identityOf(o, id.value)
+		id = identityOf(o, id.encoded)
 		b.reset()
+		var x connectors.Packed
 		for i := range o.Len() {
-			x := o.Packed(i)
+			o.Packed(i, &x)
 			if !b.add(&x, i, &id, 0, enoughBatch) {
 				b.seal(producer{1, 2}, 3, s)
 				size += len(b.wire)

@@ -191,7 +191,7 @@ func (x *explainer) recomputed() (key, value []byte, err error) {
 			continue
 		}
 		if nth--; nth < 0 {
-			o := k.to.Packed(int(c.at))
+			o := k.to.At(int(c.at))
 			return o.Key, o.Value, nil
 		}
 	}

@@ -37,28 +37,30 @@ func (o *outputs) seal(task int, step uint64) {
 	o.Identify(headerID, o.prefix)
 	o.hasher.Reset()
 	o.stream = o.stream[:0]
+	var x connectors.Packed
 	for i := range o.Len() {
-		x := o.Packed(i)
-		o.add(o.Topic(x.Topic), x.Partition, x.Key, x.Value)
+		o.Packed(i, &x)
+		o.add(o.Topic(x.Topic), x.Partition, max(x.Key, 0), max(x.Value, 0), x.Bytes)
 	}
 	o.feedHasher()
 	o.hash = o.hasher.Sum64()
 }
 
-// add counts an output and has it hashed.
-func (o *outputs) add(topic string, partition int32, key, value []byte) {
-	o.bytes += len(key) + len(value)
+// add counts an output and has it hashed: its key, its value, of these lengths, and
+// nothing of what is behind them.
+func (o *outputs) add(topic string, partition int32, key, value int, bytes []byte) {
+	o.bytes += key + value
 
 	n := len(o.stream)
-	if need := len(topic) + 12 + len(key) + len(value); cap(o.stream)-n < need {
+	if need := len(topic) + 12 + key + value; cap(o.stream)-n < need {
 		o.stream = slices.Grow(o.stream, max(need, hashAtOnce+hashAtOnce/4))
 	}
 	s := append(o.stream, topic...)
 	sizes := s[len(s) : len(s)+12]
 	binary.LittleEndian.PutUint32(sizes, uint32(partition))
-	binary.LittleEndian.PutUint32(sizes[4:], uint32(len(key)))
-	binary.LittleEndian.PutUint32(sizes[8:], uint32(len(value)))
-	s = append(append(s[:len(s)+12], key...), value...)
+	binary.LittleEndian.PutUint32(sizes[4:], uint32(key))
+	binary.LittleEndian.PutUint32(sizes[8:], uint32(value))
+	s = append(s[:len(s)+12], bytes[:key+value]...)
 	if o.stream = s; len(s) >= hashAtOnce {
 		o.feedHasher()
 	}
