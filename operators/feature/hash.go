@@ -2,9 +2,12 @@ package feature
 
 import (
 	"encoding/binary"
+	"math"
 	"math/bits"
 
 	"github.com/zeebo/xxh3"
+
+	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
 // hashVersion is the version of the function that docs/format/hash.md defines.
@@ -36,37 +39,48 @@ func nameHash(seed uint64, names ...string) uint64 {
 // link appends one text to the chain.
 func link(h uint64, text []byte) uint64 { return xxh3.HashSeed(text, h) }
 
-// linkWord appends a text of 1 to 8 bytes to the chain: the lowest n bytes of word,
-// the first the lowest, the others 0. It is XXH3 for texts of 1 to 3 and of 4 to 8
-// bytes, both of them, as a branch on the length would cost more: that of the values of
-// a column cannot be guessed.
-func linkWord(h, word uint64, n int) uint64 {
+// linkTexts appends every text of a column without nulls to the chain h, and writes the
+// lowest bits of the results, those of mask. Texts of 1 to 8 bytes are hashed in
+// place, both as XXH3 does it for 1 to 3 and for 4 to 8 bytes: a branch on the length
+// would cost more, as that of the values of a column cannot be guessed.
+func linkTexts(to []uint32, h uint64, texts *batch.Column, mask uint32) {
 	const (
-		secret3         = 0xbe4ba423 ^ 0x396cfeb8
-		secret8         = 0x1cad21f72c81017c ^ 0xdb979083e96dd4de
-		prime2   uint64 = 0xc2b2ae3d27d4eb4f
-		prime3   uint64 = 0x165667b19e3779f9
-		primeMix uint64 = 0x9fb21c651e98df25
+		prime2 uint64 = 0xc2b2ae3d27d4eb4f
+		prime3 uint64 = 0x165667b19e3779f9
+		prime8 uint64 = 0x9fb21c651e98df25
 	)
-	size := uint64(n)
-	// 1 to 3 bytes: the first, the one in the middle, the last, the length.
-	a := word&0xff<<16 | word>>(size>>1*8&63)&0xff<<24 | word>>((size-1)*8&63)&0xff | size<<8
-	a ^= secret3 + h
-	a ^= a >> 33
-	a *= prime2
-	a ^= a >> 29
-	a *= prime3
-	a ^= a >> 32
-	// 4 to 8 bytes: the first four, the last four.
-	b := word>>((size-4)*8&63)&0xffffffff + word<<32
-	b ^= secret8 - (h ^ uint64(bits.ReverseBytes32(uint32(h)))<<32)
-	b ^= bits.RotateLeft64(b, 49) ^ bits.RotateLeft64(b, 24)
-	b *= primeMix
-	b ^= b>>35 + size
-	b *= primeMix
-	b ^= b >> 28
-	short := uint64(int64(size-4) >> 63) // all bits set below 4
-	return a&short | b&^short
+	key3 := 0xbe4ba423 ^ 0x396cfeb8 + h
+	key8 := 0x1cad21f72c81017c ^ 0xdb979083e96dd4de - (h ^ uint64(bits.ReverseBytes32(uint32(h)))<<32)
+	off, bytes := texts.Off[:len(to)+1], texts.Bytes[:cap(texts.Bytes)] // eight bytes can be read where a text is shorter
+	at := int(off[0])
+	for row, end := range off[1:] {
+		begin := at
+		at = int(end)
+		size := uint64(at - begin)
+		if size-1 >= 8 || begin+8 > len(bytes) {
+			to[row] = uint32(link(h, bytes[begin:at])) & mask
+			continue
+		}
+		word := binary.LittleEndian.Uint64(bytes[begin:]) & (math.MaxUint64 >> (64 - 8*size))
+		// The first byte, the one in the middle, the last, the length.
+		a := word&0xff<<16 | word>>(size>>1*8&63)&0xff<<24 | word>>((size-1)*8&63)&0xff | size<<8
+		a ^= key3
+		a ^= a >> 33
+		a *= prime2
+		a ^= a >> 29
+		a *= prime3
+		a ^= a >> 32
+		// The first four bytes, the last four.
+		b := word>>((size-4)*8&63)&0xffffffff + word<<32
+		b ^= key8
+		b ^= bits.RotateLeft64(b, 49) ^ bits.RotateLeft64(b, 24)
+		b *= prime8
+		b ^= b>>35 + size
+		b *= prime8
+		b ^= b >> 28
+		short := uint64(int64(size-4) >> 63) // all bits set below 4
+		to[row] = uint32(a&short|b&^short) & mask
+	}
 }
 
 // linkIndex appends the index of a sparse vector to the chain: its four bytes,

@@ -3,7 +3,6 @@ package feature
 import (
 	"encoding/binary"
 	"fmt"
-	"math"
 	"os"
 	"regexp"
 	"strconv"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/gradstream/gradstream/operators"
 	"github.com/gradstream/gradstream/operators/optest"
+	"github.com/gradstream/gradstream/pipeline/batch"
 )
 
 var vectorLine = regexp.MustCompile("(?m)^\\| [^|]+ \\| ([0-9]+) \\| `(.*)` \\| `([0-9a-f]{16})` \\| ([0-9]+) \\|$")
@@ -56,20 +56,27 @@ func TestHashVectors(t *testing.T) {
 	}
 }
 
-// Short texts are hashed as all others are.
-func TestLinkWord(t *testing.T) {
-	for i := range uint64(20000) {
-		h, text := nameHash(i, "seed"), fmt.Appendf(nil, "%016x", nameHash(i, "text"))
-		if i%2 == 0 {
-			binary.LittleEndian.PutUint64(text, nameHash(i, "bytes"))
+// The texts of a column are hashed as each of them is.
+func TestLinkTexts(t *testing.T) {
+	for i := range uint64(300) {
+		c := batch.NewColumn(batch.String)
+		h := nameHash(i, "seed")
+		if i%10 == 0 {
+			h = i
 		}
-		if i%100 == 0 {
-			h = i % 300
+		to := make([]uint32, i)
+		for row := range i {
+			text := fmt.Appendf(nil, "%016x", nameHash(i+row, "text"))
+			if row%2 == 0 {
+				binary.LittleEndian.PutUint64(text, nameHash(i+row, "bytes"))
+			}
+			c.AppendBytes(text[:nameHash(i+row, "length")%10])
 		}
-		for n := 1; n <= 8; n++ {
-			word := binary.LittleEndian.Uint64(text) & (math.MaxUint64 >> (64 - 8*n))
-			if got, want := linkWord(h, word, n), link(h, text[:n]); got != want {
-				t.Fatalf("%q after %x: %x, want %x", text[:n], h, got, want)
+		const mask = 1<<30 - 1
+		linkTexts(to, h, c, mask)
+		for row := range to {
+			if want := uint32(link(h, c.Text(row))) & mask; to[row] != want {
+				t.Fatalf("%q after %x: %x, want %x", c.Text(row), h, to[row], want)
 			}
 		}
 	}
