@@ -95,6 +95,8 @@ type linear struct {
 	rival    *linearRival // nil = there is no second model
 }
 
+var _ [optim.MarkLen]struct{} = [weights.PageLen]struct{}{} // a plain model marks pages
+
 // plan is how the linear models of a node are made.
 type plan struct {
 	features  operators.Col
@@ -168,8 +170,7 @@ func newLinear(c *linearConfig, env *operators.Env, version int, gradient func(s
 		return m.rival
 	})
 	if m.react == nil {
-		marks, shift := m.table.Marks()
-		m.plain = optim.NewPlain(m.rule, m.data, marks, shift, m.own, m.slots)
+		m.plain = optim.NewPlain(m.rule, m.data, m.table.Marks(), m.own, m.slots)
 	}
 	env.Explain(m.explain)
 	m.column = env.Field(m.features).Name

@@ -116,6 +116,10 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 		here := o.loss.Outcome(s)
 		before.publish(probability, lost.Floats, &st.Recent)
 		before.learnt = false
+		if m.plain != nil && row+1 < in.N {
+			next, _ := x.Row(row + 1)
+			m.plain.Ahead(next)
+		}
 		gradient := here.Gradient(label)
 		switch {
 		case err != nil || weight == 0:
@@ -135,8 +139,8 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 	return out.Emit(in)
 }
 
-// outcome is what is still to be published of a row. That is done while the processor
-// waits for the exponentials of the next row, which the next step depends on.
+// outcome is what is still to be published of a row. That is done, and the weights of the
+// row after are read, while the processor waits for the exponentials of a row.
 type outcome struct {
 	row    int
 	label  float64

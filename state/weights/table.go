@@ -128,15 +128,9 @@ func (t *Table) Touch(idx []uint32) {
 	}
 }
 
-// Marks returns where rows are marked as written, for a learner that marks them in the
-// loop that writes them: a 1 in marks[i>>shift] is what Touch does for row i. It is nil
-// where the stride does not divide PageLen.
-func (t *Table) Marks() (marks []uint8, shift uint8) {
-	if !t.even {
-		return nil, 0
-	}
-	return t.dirty, t.shift
-}
+// Marks returns the marks of what was written, for a learner that sets them in the loop
+// that writes: a 1 in marks[j/PageLen] says that Data[j] was.
+func (t *Table) Marks() []uint8 { return t.dirty }
 
 // TouchRow marks one row as written.
 func (t *Table) TouchRow(i int) { t.touchWide(i) }

@@ -1,9 +1,6 @@
 package optim
 
-import (
-	"math"
-	"unsafe"
-)
+import "math"
 
 // Plain is a linear model that learns by [SGD] or [AdaGrad] at a constant rate without
 // penalties: weights of float32 and, if it has one, a constant of float64. What it
@@ -11,19 +8,19 @@ import (
 // knows its rule beforehand, tells weights that have decayed or overflown from others
 // by one comparison of integers, and marks what it writes in the same pass.
 type Plain struct {
-	weights []float32    // of SGD
-	pairs   [][2]float32 // of AdaGrad: weight and sum of squares
-	rate    float32
-	eps     float32
+	adapts bool      // AdaGrad
+	table  []float32 // weights, of AdaGrad each followed by its sum of squares
+	rate   float32
+	eps    float32
 
-	marks []uint8 // index i is marked in marks[i>>shift]
-	shift uint8
+	marks []uint8 // of each MarkLen values of the table
 
 	constant        []float64 // its slots; nil = none
 	ownRate, ownEps float64
 	ownAdapts       bool // the constant is stepped by AdaGrad
-	old             []float32
-	oldPairs        [][2]float32
+
+	ahead        uint32    // of Ahead: what a compiler has to compute
+	old, oldSums []float32 // of the features of a row
 }
 
 // plain tells that a rule needs nothing that [Plain] leaves out.
@@ -32,19 +29,18 @@ func (r *Rule[F]) plain() bool {
 	return (c.Kind == SGD || c.Kind == AdaGrad) && !c.Invariant && c.Rate.Decay == Constant && c.L1 == 0 && c.L2 == 0 && c.Clip == 0
 }
 
+// MarkLen is how many values of a table a mark is for. It is a constant because a
+// processor shifts by one that it knows in half the time.
+const MarkLen = 1024
+
 // NewPlain returns the model over a table of that rule, and over the slots of the
-// constant with its own rule; that is nil where there is none. Each step marks its
-// indices i in marks[i>>shift]. It returns nil if the rules are not as plain as that.
-func NewPlain(rule *Rule[float32], table []float32, marks []uint8, shift uint8, own *Rule[float64], constant []float64) *Plain {
+// constant with its own rule; that is nil where there is none. A step that writes value
+// j of the table sets marks[j/MarkLen]. It returns nil if the rules are not as plain as that.
+func NewPlain(rule *Rule[float32], table []float32, marks []uint8, own *Rule[float64], constant []float64) *Plain {
 	if !rule.plain() || own != nil && !own.plain() {
 		return nil
 	}
-	p := &Plain{rate: float32(rule.cfg.Rate.Rate), eps: rule.eps, marks: marks, shift: shift}
-	if rule.cfg.Kind == SGD {
-		p.weights = table
-	} else {
-		p.pairs = unsafe.Slice((*[2]float32)(unsafe.Pointer(unsafe.SliceData(table))), len(table)/2)
-	}
+	p := &Plain{adapts: rule.cfg.Kind == AdaGrad, table: table, rate: float32(rule.cfg.Rate.Rate), eps: rule.eps, marks: marks}
 	if own != nil {
 		p.constant, p.ownRate, p.ownEps, p.ownAdapts = constant, own.cfg.Rate.Rate, own.eps, own.cfg.Kind == AdaGrad
 	}
@@ -53,17 +49,16 @@ func NewPlain(rule *Rule[float32], table []float32, marks []uint8, shift uint8, 
 
 // Score is the sum over the features of weight times value, and the constant.
 func (p *Plain) Score(idx []uint32, val []float32) float64 {
+	table := p.table
 	val = val[:len(idx)]
 	var sum float32
-	if p.pairs == nil {
-		w := p.weights
+	if p.adapts {
 		for k, i := range idx {
-			sum += float32(w[i] * val[k])
+			sum += float32(table[2*int(i)] * val[k])
 		}
 	} else {
-		t := p.pairs
 		for k, i := range idx {
-			sum += float32(t[i][0] * val[k])
+			sum += float32(table[i] * val[k])
 		}
 	}
 	own := 0.0
@@ -76,18 +71,42 @@ func (p *Plain) Score(idx []uint32, val []float32) float64 {
 // Step moves weights and constant along the derivative of the loss with respect to the
 // score. It returns false, and has changed nothing, if one of them would be NaN or infinite.
 func (p *Plain) Step(idx []uint32, val []float32, grad float64) bool {
-	val = val[:len(idx)]
+	if len(idx) > len(p.old) {
+		p.old, p.oldSums = make([]float32, 2*len(idx)), make([]float32, 2*len(idx))
+	}
 	var done int
-	if p.pairs == nil {
-		done = p.sgd(idx, val, float32(grad))
-	} else {
+	if p.adapts {
 		done = p.adagrad(idx, val, float32(grad))
+	} else {
+		done = p.sgd(idx, val, float32(grad))
 	}
 	if done < len(idx) || !p.stepConstant(grad) {
 		p.undo(idx[:done])
 		return false
 	}
 	return true
+}
+
+// farTable is from how many values on a table does not stay in the cache next to a
+// processor: 1 MiB of them does.
+const farTable = 1<<18 + 1
+
+// Ahead reads the weights of a row that is to be scored next, for a caller who has something
+// else to wait for: in a large table they have to be fetched from far away.
+func (p *Plain) Ahead(idx []uint32) {
+	if len(p.table) < farTable {
+		return
+	}
+	stride := 1
+	if p.adapts {
+		stride = 2
+	}
+	table := p.table
+	var all uint32
+	for _, i := range idx {
+		all ^= math.Float32bits(table[int(i)*stride])
+	}
+	p.ahead = all
 }
 
 // stepConstant steps the constant, a feature that is always 1.
@@ -120,13 +139,10 @@ const (
 
 // sgd is Rule.sgd.
 func (p *Plain) sgd(idx []uint32, val []float32, g float32) int {
-	if len(idx) > len(p.old) {
-		p.old = make([]float32, 2*len(idx))
-	}
-	weights, marks, shift, lr := p.weights, p.marks, p.shift&15, p.rate
-	old := p.old[:len(idx)]
+	table, marks, lr := p.table, p.marks, p.rate
+	val, old := val[:len(idx)], p.old[:len(idx)]
 	for k, i := range idx {
-		w := weights[i]
+		w := table[i]
 		old[k] = w
 		w -= float32(lr * float32(g*val[k]))
 		if b := math.Float32bits(w) << 1; b-leastNormal >= normalSpan {
@@ -135,24 +151,20 @@ func (p *Plain) sgd(idx []uint32, val []float32, g float32) int {
 			}
 			w = 0
 		}
-		weights[i] = w
-		marks[i>>shift] = 1
+		table[i] = w
+		marks[i/MarkLen] = 1
 	}
 	return len(idx)
 }
 
-// adagrad is Rule.adagrad. Weight and sum are read and written one by one: a processor
-// has to wait for what it wrote in two parts and reads as one.
+// adagrad is Rule.adagrad.
 func (p *Plain) adagrad(idx []uint32, val []float32, g float32) int {
-	if len(idx) > len(p.oldPairs) {
-		p.oldPairs = make([][2]float32, 2*len(idx))
-	}
-	pairs, marks, shift, lr, eps := p.pairs, p.marks, p.shift&15, p.rate, p.eps
-	old := p.oldPairs[:len(idx)]
+	table, marks, lr, eps := p.table, p.marks, p.rate, p.eps
+	val, old, oldSums := val[:len(idx)], p.old[:len(idx)], p.oldSums[:len(idx)]
 	for k, i := range idx {
-		t := &pairs[i]
-		w, sum := t[0], t[1]
-		old[k][0], old[k][1] = w, sum
+		at := 2 * int(i)
+		sum, w := table[at+1], table[at]
+		old[k], oldSums[k] = w, sum
 		gk := float32(g * val[k])
 		sum += float32(gk * gk)
 		if math.Float32bits(sum)<<1 >= infinite {
@@ -165,8 +177,8 @@ func (p *Plain) adagrad(idx []uint32, val []float32, g float32) int {
 			}
 			w = 0
 		}
-		t[0], t[1] = w, sum
-		marks[i>>shift] = 1
+		table[at+1], table[at] = sum, w
+		marks[i/(MarkLen/2)] = 1
 	}
 	return len(idx)
 }
@@ -175,10 +187,10 @@ func (p *Plain) adagrad(idx []uint32, val []float32, g float32) int {
 // index that occurs twice the first wins.
 func (p *Plain) undo(idx []uint32) {
 	for k := len(idx) - 1; k >= 0; k-- {
-		if p.pairs == nil {
-			p.weights[idx[k]] = p.old[k]
+		if i := int(idx[k]); p.adapts {
+			p.table[2*i], p.table[2*i+1] = p.old[k], p.oldSums[k]
 		} else {
-			p.pairs[idx[k]] = p.oldPairs[k]
+			p.table[i] = p.old[k]
 		}
 	}
 }

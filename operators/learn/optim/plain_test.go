@@ -11,7 +11,7 @@ import (
 // twice, weights that decay to nothing, values and gradients that overflow one of them
 // in the middle of a row, or the constant.
 func TestPlainIsTheRule(t *testing.T) {
-	const width = 2048
+	const width = 8192
 	sgd, adagrad := Defaults(SGD), Defaults(AdaGrad)
 	sgd.Clip, adagrad.Clip, sgd.Rate = 0, 0, Const(0.3)
 	for _, c := range []struct{ rule, own *Config }{{&sgd, &sgd}, {&sgd, nil}, {&adagrad, &adagrad}, {&adagrad, &sgd}, {&adagrad, nil}} {
@@ -22,8 +22,8 @@ func TestPlainIsTheRule(t *testing.T) {
 		}
 		want, got := make([]float32, width*stride), make([]float32, width*stride)
 		constant, gotConstant := make([]float64, 8), make([]float64, 8)
-		touched, marks := make([]uint8, width/16), make([]uint8, width/16)
-		p := NewPlain(r, got, marks, 4, own, gotConstant)
+		touched, marks := make([]uint8, width*stride/MarkLen), make([]uint8, width*stride/MarkLen)
+		p := NewPlain(r, got, marks, own, gotConstant)
 		if p == nil {
 			t.Fatalf("%v is not plain", c.rule.Kind)
 		}
@@ -33,7 +33,7 @@ func TestPlainIsTheRule(t *testing.T) {
 		for n := range 20000 {
 			idx, val := make([]uint32, rng.IntN(20)), make([]float32, 20)
 			for k := range idx {
-				idx[k], val[k] = rng.Uint32N(width>>rng.IntN(11)), float32(rng.NormFloat64())
+				idx[k], val[k] = rng.Uint32N(width>>rng.IntN(13)), float32(rng.NormFloat64())
 				switch {
 				case n%7 == 0: // large and small, to Inf and below what is normal
 					val[k] = float32(exponent(280))
@@ -68,7 +68,7 @@ func TestPlainIsTheRule(t *testing.T) {
 				refused++
 			} else {
 				for _, i := range idx {
-					touched[i>>4] = 1
+					touched[int(i)*stride/MarkLen] = 1
 				}
 			}
 			for i := range want {
@@ -82,7 +82,7 @@ func TestPlainIsTheRule(t *testing.T) {
 		}
 		for i := range marks {
 			if touched[i] > marks[i] {
-				t.Errorf("%v: rows %d to %d were written and are not marked", c.rule.Kind, 16*i, 16*i+15)
+				t.Errorf("%v: page %d was written and is not marked", c.rule.Kind, i)
 			}
 		}
 		if refused < 100 || refused > 10000 {
@@ -99,15 +99,15 @@ func TestNotPlain(t *testing.T) {
 	} {
 		c := Defaults(SGD)
 		c.Clip = 0
-		if r := rule[float32](t, c); NewPlain(r, make([]float32, 8), make([]uint8, 8), 0, nil, nil) == nil {
+		if r := rule[float32](t, c); NewPlain(r, make([]float32, 8), make([]uint8, 8), nil, nil) == nil {
 			t.Fatal("sgd is not plain")
 		}
 		plain := rule[float32](t, c)
 		change(&c)
-		if NewPlain(rule[float32](t, c), make([]float32, 16), make([]uint8, 16), 0, nil, nil) != nil {
+		if NewPlain(rule[float32](t, c), make([]float32, 16), make([]uint8, 16), nil, nil) != nil {
 			t.Errorf("%+v is plain", c)
 		}
-		if c.L1 == 0 && NewPlain(plain, make([]float32, 16), make([]uint8, 16), 0, rule[float64](t, c), make([]float64, 8)) != nil {
+		if c.L1 == 0 && NewPlain(plain, make([]float32, 16), make([]uint8, 16), rule[float64](t, c), make([]float64, 8)) != nil {
 			t.Errorf("a constant by %+v is plain", c)
 		}
 	}
