@@ -82,7 +82,7 @@ type commitConfig struct {
 func (c *commitConfig) Fields(f *spec.Fields) {
 	f.Duration(&c.interval, "interval", 100*time.Millisecond, "Time until a step closes: how long a read_committed consumer waits for results at most. Short steps cost the brokers a transaction each.").
 		Within(10*time.Millisecond, 10*time.Second)
-	f.Int(&c.rows, "rows", 16_384, "Input rows of a step.").Within(1, 1<<24)
+	f.Int(&c.rows, "rows", 32_768, "Input rows of a step.").Within(1, 1<<24)
 	f.Bytes(&c.bytes, "bytes", 16<<20, "Size of the input of a step.").Within(1<<10, 1<<30)
 }
 

@@ -122,7 +122,7 @@ func TestDefaults(t *testing.T) {
 	}
 	want := &Pipeline{
 		File: "testdata/good/minimal.yaml", Name: "p", StateDir: "./data",
-		Commit:     Commit{Interval: 100 * time.Millisecond, Rows: 16384, Bytes: 16 << 20},
+		Commit:     Commit{Interval: 100 * time.Millisecond, Rows: 32768, Bytes: 16 << 20},
 		Checkpoint: Checkpoint{Local: 3 * time.Second, Remote: 30 * time.Second},
 		Sources: []*Source{{
 			Name: "in", Pos: spec.Pos{File: "testdata/good/minimal.yaml", Line: 3, Col: 3}, Topic: "t", Start: "earliest",

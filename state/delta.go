@@ -73,8 +73,14 @@ type Handles struct {
 	mu     sync.Mutex // a stage may end on another goroutine
 	out    *Delta     // staged, not yet ended
 	failed *Delta     // to be part of the next stage
-	free   *Delta
+	free   *Delta     // memory to use again
+	bytes  int        // of the last stage, if that was too large to be kept
+	ops    int
 }
+
+// keepBytes is up to which size a delta is kept for the next stage. What is larger would take,
+// between two checkpoints, as much memory as what it is a copy of.
+const keepBytes = 256 << 10
 
 type boundHandle struct {
 	id     ID
@@ -132,7 +138,7 @@ func (h *Handles) Stage() (*Delta, error) {
 	d := h.free
 	h.free = nil
 	if d == nil {
-		d = new(Delta)
+		d = &Delta{arena: make([]byte, 0, h.bytes+h.bytes/16), ops: make([]change, 0, h.ops+h.ops/16)}
 	}
 	for i := range h.bound {
 		b := &h.bound[i]
@@ -163,6 +169,9 @@ func (h *Handles) Done(d *Delta, durable bool) {
 	h.out = nil
 	if !durable {
 		h.failed = d
+		return
+	}
+	if h.bytes, h.ops = len(d.arena), len(d.ops); h.bytes > keepBytes {
 		return
 	}
 	d.Reset()
