@@ -11,8 +11,11 @@ TOOLS    = $(GO) tool -modfile=internal/lint/tools.mod
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
+# A profile of the throughput benchmark, for the compiler: go run ./bench/throughput -rounds 0 -events 8000000 -profile DIR
+PGO     := bench/throughput/gradstream.pgo
+
 build: ## build bin/gradstream
-	CGO_ENABLED=0 $(GO) build -trimpath -o $(BIN) ./cmd/gradstream
+	CGO_ENABLED=0 $(GO) build -trimpath -pgo=$(PGO) -o $(BIN) ./cmd/gradstream
 
 test: ## run the tests; with java and mvn present also against a real Apache Kafka
 	@$(GO) vet $(PKGS)

@@ -21,6 +21,7 @@ package main
 
 import (
 	"context"
+	_ "embed"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -157,6 +158,11 @@ type harness struct {
 
 const source = "clicks"
 
+// compilerProfile is what make build gives the compiler.
+//
+//go:embed gradstream.pgo
+var compilerProfile []byte
+
 func bench(ctx context.Context, o opts) (err error) {
 	dir, err := os.MkdirTemp("", "gradstream-throughput-")
 	if err != nil {
@@ -167,7 +173,11 @@ func bench(ctx context.Context, o opts) (err error) {
 	if h.binary == "" {
 		h.binary = filepath.Join(dir, "gradstream")
 		say("building gradstream")
-		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-o", h.binary, "github.com/gradstream/gradstream/cmd/gradstream")
+		profile := filepath.Join(dir, "gradstream.pgo")
+		if err := os.WriteFile(profile, compilerProfile, 0o644); err != nil {
+			return err
+		}
+		build := exec.CommandContext(ctx, "go", "build", "-trimpath", "-pgo="+profile, "-o", h.binary, "github.com/gradstream/gradstream/cmd/gradstream")
 		build.Env = append(os.Environ(), "CGO_ENABLED=0")
 		if out, err := build.CombinedOutput(); err != nil {
 			return fmt.Errorf("building gradstream: %w\n%s", err, out)

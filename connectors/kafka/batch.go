@@ -234,9 +234,9 @@ func (b *recordBatch) seal(who producer, sequence int32, s *squeezer) {
 const codecLZ4 = 3
 
 // frameStart begins an LZ4 frame (github.com/lz4/lz4, doc/lz4_Frame_format.md): magic,
-// version 1 with independent blocks of up to 256 KiB, no checksums but that of these
+// version 1 with independent blocks of up to 1 MiB, no checksums but that of these
 // options.
-const frameStart = "\x04\x22\x4d\x18\x60\x50\xfb"
+const frameStart = "\x04\x22\x4d\x18\x60\x60\x51"
 
 // store makes b.wire of the records as they are, in an LZ4 frame of one stored block,
 // and tells whether it did. A broker makes objects of plain records, with key, value

@@ -70,9 +70,9 @@ func (t *txnClient) newPublisher(codec kgo.CompressionCodec) (*publisher, error)
 	}, nil
 }
 
-// enoughBatch is the size at which a batch is sent: larger ones, of which each task
-// holds some copies, only take memory.
-const enoughBatch = 256 << 10
+// enoughBatch is the size at which a batch is sent: about what topics allow unless told
+// otherwise, since a request costs brokers time however little it brings.
+const enoughBatch = 1_000_000
 
 // send sends all outputs of a step, as part of the transaction that a producer has
 // begun, and waits until they are in their logs.

@@ -106,7 +106,7 @@ func TestStored(t *testing.T) {
 	for _, c := range []struct {
 		records, size int
 		stored        bool
-	}{{1, 10, false}, {2, 10, true}, {1000, 100, true}, {2, 130_000, true}, {2, 140_000, false}, {1, 300_000, false}} {
+	}{{1, 10, false}, {2, 10, true}, {1000, 100, true}, {2, 490_000, true}, {2, 510_000, false}, {1, 900_000, false}} {
 		var o connectors.Outputs
 		for range c.records {
 			o.Add("t", 0, 0, nil, make([]byte, c.size), nil)
