@@ -138,9 +138,10 @@ func options(args []string) (o opts, err error) {
 
 // warmUps is how often the pass-through and gradstream run before anything counts,
 // with a commit every warmCommit: after one run of each with few transactions, 44 % of
-// the broker's processor time was still the Java compiler's, after ten a quarter.
+// the broker's processor time was still the Java compiler's, after ten a quarter, after
+// twenty-four 4 to 25 %.
 const (
-	warmUps    = 3
+	warmUps    = 6
 	warmCommit = 10 * time.Millisecond
 )
 

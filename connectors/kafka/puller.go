@@ -22,8 +22,11 @@ const (
 )
 
 // shortWait is how long a broker may hold a fetch while another partition is about to have
-// room: that one is not asked for before the answer.
-const shortWait = 3 * time.Millisecond
+// room, as it was polled lately: that one is not asked for before the answer.
+const (
+	shortWait = 3 * time.Millisecond
+	lately    = time.Second
+)
 
 // puller fetches from one broker.
 type puller struct {
@@ -45,14 +48,14 @@ type wanted struct {
 
 // wants returns what to ask for of the partition, and whether there is use for it now, or
 // soon will be as it is full and being polled. fetcher.mu is held.
-func (p *feedPart) wants(within time.Duration) (w wanted, now, soon bool) {
+func (p *feedPart) wants() (w wanted, now, soon bool) {
 	p.feed.mu.Lock()
 	defer p.feed.mu.Unlock()
 	w = wanted{p: p, left: p.bytes, next: p.next, epoch: p.epoch, id: p.at.id}
 	if p.feed.closed || p.feed.err != nil {
 		return w, false, false
 	}
-	return w, !p.full, p.full && time.Since(p.polled) < within
+	return w, !p.full, p.full && time.Since(p.polled) < lately
 }
 
 // asked is what partitions are asked for.
@@ -124,7 +127,7 @@ func (s *puller) request() (*kmsg.FetchRequest, asked) {
 		if p.at.leader != s.broker {
 			continue
 		}
-		w, now, soon := p.wants(o.FetchWait)
+		w, now, soon := p.wants()
 		if now {
 			s.wanted = append(s.wanted, w)
 		}

@@ -100,6 +100,7 @@ func Log1p(x float64) float64 {
 	if !(x >= 0 && x <= 1) {
 		return math.NaN()
 	}
+	x = math.Abs(x) // -0 has other bits
 	// Above 1/2 ln(1+x) = ln 2 + ln(1+(x-1)/2), which keeps the series short. No branch:
 	// of the losses of rows there is no guessing which side of 1/2 they come from.
 	above := uint64(int64(math.Float64bits(0.5)-math.Float64bits(x)) >> 63)

@@ -60,7 +60,7 @@ func TestLogAgainstTheSeries(t *testing.T) {
 func TestEdges(t *testing.T) {
 	for _, c := range [][2]float64{
 		{Exp(0), 1}, {Exp(1000), math.Inf(1)}, {Exp(-1000), 0}, {Exp(math.Inf(-1)), 0},
-		{Log1p(0), 0}, {Log1p(1), math.Ln2},
+		{Log1p(0), 0}, {Log1p(math.Copysign(0, -1)), 0}, {Log1p(1), math.Ln2},
 		{Log(1), 0}, {Log(2), math.Ln2}, {Log(0.5), -math.Ln2}, {Log(0), math.Inf(-1)}, {Log(math.Inf(1)), math.Inf(1)},
 		{Log(5e-324), -1074 * math.Ln2},
 	} {

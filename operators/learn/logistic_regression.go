@@ -103,7 +103,8 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			}
 		} else if known, err := o.class(y, row, &class); !known {
 			probability[row] = o.loss.Link(s)
-			if lost.SetNull(row); err != nil {
+			lost.SetNull(row)
+			if err != nil {
 				out.Reject(row, err)
 			}
 			continue

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"strings"
 	"testing"
+
+	"github.com/gradstream/gradstream/state"
 )
 
 // The quick loops of plain models predict what the general ones do, to the bit. With
@@ -56,6 +58,13 @@ func TestPlainModelsPredictTheSame(t *testing.T) {
 				if a[i] != b[i] {
 					t.Errorf("%s, %s: row %d is\n%s\nof the general loops\n%s", c.operator, c.config, i, a[i], b[i])
 					break
+				}
+			}
+		}
+		for _, b := range quick.Node.States() {
+			for _, g := range general.Node.States() { // which has a detector beside
+				if b.ID == g.ID && state.Digest(b.ID, b.State) != state.Digest(g.ID, g.State) {
+					t.Errorf("%s, %s: state %s differs", c.operator, c.config, b.ID)
 				}
 			}
 		}

@@ -60,8 +60,8 @@ type core struct {
 	errs   *errorSink
 	engine *state.Cell[engineState]
 
-	out            *outputs // of the step
-	records, bytes int      // of the outputs of the step before
+	out                    *outputs // of the step
+	lastRecords, lastBytes int      // of the outputs of the step before
 
 	files bool  // rows come from files just now: nothing is published of them
 	seq   int32 // of the next row or rejected record of the step
@@ -268,7 +268,7 @@ func (c *core) digest() uint64 {
 // milliseconds since 1970 and is the only one that operators see; it never goes back.
 func (c *core) begin(clock int64, out *outputs) {
 	c.out = out
-	out.begin(c.records, c.bytes)
+	out.begin(c.lastRecords, c.lastBytes)
 	for i, k := range c.sinks {
 		k.begin(&out.Outputs, i == 0)
 	}
@@ -463,6 +463,10 @@ func (c *core) end(step uint64) error {
 	c.errs.flush(c.out)
 	c.engine.V.Outputs += int64(c.out.Len())
 	c.out.seal(c.task, step)
-	c.records, c.bytes = c.out.Len(), c.out.Size()
+	c.lastRecords, c.lastBytes = c.out.Len(), c.out.Size()
+	c.out = nil // it may be let go
+	for _, s := range c.sinks {
+		s.to = nil
+	}
 	return nil
 }

@@ -19,7 +19,7 @@ type outputs struct {
 	hash  uint64 // of all outputs, set by seal
 	bytes int    // of keys and values
 
-	prefix []byte // of the ids: task/step/
+	ids    []byte // how they begin: task/step/
 	hasher xxh3.Hasher
 	stream []byte // what the hasher will get next
 }
@@ -33,22 +33,22 @@ func (o *outputs) begin(records, bytes int) {
 
 // seal gives the outputs their ids and computes the hash.
 func (o *outputs) seal(task int, step uint64) {
-	o.prefix = append(strconv.AppendUint(append(strconv.AppendInt(o.prefix[:0], int64(task), 10), '/'), step, 10), '/')
-	o.Identify(headerID, o.prefix)
+	o.ids = append(strconv.AppendUint(append(strconv.AppendInt(o.ids[:0], int64(task), 10), '/'), step, 10), '/')
+	o.Identify(headerID, o.ids)
 	o.hasher.Reset()
 	o.stream = o.stream[:0]
 	var x connectors.Packed
 	for i := range o.Len() {
 		o.Packed(i, &x)
-		o.add(o.Topic(x.Topic), x.Partition, max(x.Key, 0), max(x.Value, 0), x.Bytes)
+		o.digest(o.Topic(x.Topic), x.Partition, max(x.Key, 0), max(x.Value, 0), x.Bytes)
 	}
 	o.feedHasher()
 	o.hash = o.hasher.Sum64()
 }
 
-// add counts an output and has it hashed: its key, its value, of these lengths, and
+// digest counts an output and has it hashed: its key, its value, of these lengths, and
 // nothing of what is behind them.
-func (o *outputs) add(topic string, partition int32, key, value int, bytes []byte) {
+func (o *outputs) digest(topic string, partition int32, key, value int, bytes []byte) {
 	o.bytes += key + value
 
 	n := len(o.stream)

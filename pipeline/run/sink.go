@@ -72,7 +72,7 @@ func (k *sink) begin(out *connectors.Outputs, first bool) {
 	if k.to = &k.own; first {
 		k.to = out
 	} else {
-		k.own.Reset(k.own.Len(), k.own.Size())
+		k.own.Reset(0, 0)
 	}
 }
 

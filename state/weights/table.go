@@ -19,7 +19,7 @@ const pageShift = 10 // log2(PageLen)
 // is restored and checkpointed. One goroutine at a time.
 type Table struct {
 	// Data holds row i at Data[i*Stride() : (i+1)*Stride()]. Whoever writes to it
-	// calls Touch for the row, before or after, but before the next checkpoint or Load.
+	// calls Touch for the row, or marks its pages (see Marks), before or after, but before the next checkpoint or Load.
 	// A table made by NewGrowing has only the rows that it has grown to.
 	Data []float32
 	// Apart is how many rows at the end NonZero and L2 leave out: an intercept,

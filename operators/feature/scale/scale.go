@@ -114,10 +114,11 @@ type Deviation struct {
 func (d *Deviation) Learn(s *Standard, x, clip float64) (z float64, ok bool) {
 	n, mean, m2, held := s.N, s.Mean, s.M2, x
 	if n >= Trust && m2 != 0 {
+		sd := d.sd
 		if d.n != n || d.m2 != m2 {
-			d.sd = math.Sqrt(s.Variance())
+			sd = math.Sqrt(s.Variance())
 		}
-		held = s.within(x, d.sd)
+		held = s.within(x, sd)
 	}
 	n++
 	off := held - mean
