@@ -92,11 +92,11 @@ func TestFetchFaults(t *testing.T) {
 func TestFetchBesideIdle(t *testing.T) {
 	each(t, func(t *testing.T, e *env) {
 		const n = 400
-		c := e.open(t, 2, func(o *Options) { o.partitionBytes, o.FeedBytes, o.FetchWait = 1<<10, 1<<10, time.Minute })
+		c := e.open(t, 2, func(o *Options) { o.partitionBytes, o.FeedBytes, o.FetchWait = 1<<10, 1<<10, 5*time.Second })
 		for i := range n / 20 {
 			e.fill(t, 0, 20, fmt.Sprintf("%d-", i), true) // batches smaller than what is buffered
 		}
-		ctx, cancel := context.WithTimeout(testContext(t), 50*time.Second)
+		ctx, cancel := context.WithTimeout(testContext(t), 25*time.Second) // a machine that stands still may cost a wait, not all
 		defer cancel()
 		f := openFeed(t, c, e.at(0, 0))
 		defer f.Close()
