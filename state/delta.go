@@ -74,8 +74,8 @@ type Handles struct {
 	out    *Delta     // staged, not yet ended
 	failed *Delta     // to be part of the next stage
 	free   *Delta     // memory to use again
-	bytes  int        // of the last stage, if that was too large to be kept
-	ops    int
+	bytes  int        // of the last stage
+	ops    int        // changes of it
 }
 
 // keepBytes is up to which size a delta is kept for the next stage. What is larger would take,

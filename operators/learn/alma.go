@@ -143,7 +143,7 @@ func (o *alma) Process(_ int, in *batch.Batch, out operators.Emitter) error {
 			out.Reject(row, errScore)
 			continue
 		}
-		here := loss.Func{}.At(z)
+		here := loss.Func{}.Outcome(z)
 		score[row], probability[row], version[row] = z, here.Link(), s.Version
 		label, known := y.Number(row)
 		if !known {

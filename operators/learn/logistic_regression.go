@@ -121,12 +121,7 @@ func (o *logistic) Process(_ int, in *batch.Batch, out operators.Emitter) error 
 			next, _ := x.Row(row + 1)
 			m.plain.Ahead(next)
 		}
-		gradient := here.Gradient(label)
-		switch {
-		case err != nil || weight == 0:
-		case m.plain != nil:
-			err = m.step(idx, val, float64(weight*m.clipped(gradient)))
-		default:
+		if gradient := here.Gradient(label); err == nil && weight > 0 {
 			err = m.learn(idx, val, s, target{loss: o.loss, label: label, gradient: gradient, weight: weight})
 		}
 		if err != nil {

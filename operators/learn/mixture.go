@@ -24,7 +24,7 @@ func (m *core) credit(t *target, score float64, gradient, credit *[optim.Experts
 	switch t.loss.Kind {
 	case loss.Log:
 		for k, s := range scores {
-			here := t.loss.At(s)
+			here := loss.At(s)
 			gradient[k], credit[k] = here.Slope(t.label), here.Likelihood(t.label)
 		}
 	default:

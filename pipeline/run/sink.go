@@ -98,15 +98,8 @@ func (k *sink) take(port int, b *batch.Batch) error {
 	}
 	kind, traced := k.to.Kind(k.def.Topic, k.time), k.traced || len(k.ports) > 1
 	for row := range b.N {
-		slab := k.to.Slab()
-		start, keyLen := len(slab), -1
-		partition := b.Origin.Partition % k.partitions
-		if key != nil && !key.Null(row) {
-			slab = key.AppendText(slab, row)
-			keyLen = len(slab) - start
-			partition = k.hash(slab[start:], int(k.partitions))
-			start = len(slab)
-		}
+		slab, keyLen, partition := k.keyed(k.to.Slab(), key, b, row)
+		start := len(slab)
 		slab, err := p.enc.Encode(slab, &p.view, row, row+1)
 		if err != nil {
 			return err
@@ -122,14 +115,22 @@ func (k *sink) take(port int, b *batch.Batch) error {
 	return nil
 }
 
+// keyed appends the key of a row, and returns its length, -1 = none, and the partition
+// that the row goes to.
+func (k *sink) keyed(dst []byte, key *batch.Column, b *batch.Batch, row int) (_ []byte, length int, partition int32) {
+	if key == nil || key.Null(row) {
+		return dst, -1, b.Origin.Partition % k.partitions
+	}
+	start := len(dst)
+	dst = key.AppendText(dst, row)
+	return dst, len(dst) - start, k.hash(dst[start:], int(k.partitions))
+}
+
 // keep gathers rows that will share a record, by partition.
 func (k *sink) keep(p *sinkPort, b *batch.Batch, key *batch.Column) {
 	for row := range b.N {
-		partition := b.Origin.Partition % k.partitions
-		if key != nil && !key.Null(row) {
-			k.scratch = key.AppendText(k.scratch[:0], row)
-			partition = k.hash(k.scratch, int(k.partitions))
-		}
+		var partition int32
+		k.scratch, _, partition = k.keyed(k.scratch[:0], key, b, row)
 		if p.rows[partition] == nil {
 			p.rows[partition] = batch.New(p.in.Output)
 		}
